@@ -1,0 +1,60 @@
+"""Everything that can go wrong, as a tree; each class carries the exit code of the command.
+
+Un0BenchError
+├── InputError          2   configuration, prompt file, weights, claim: what, where, the remedy
+│   ├── ConfigError         unknown key, group or choice
+│   ├── AssetError          a named file is missing, or is not the file that was named
+│   └── MeterUnavailable    a meter that was asked for by name cannot read here
+├── CheckFailed         1   a gate or a verification found a difference
+└── AuditStopped        3   the audit could not finish; what is kept and how to resume
+    └── SystemFailed        a system raised, hung, died or returned the wrong thing
+"""
+
+__all__ = [
+    "AssetError",
+    "AuditStopped",
+    "CheckFailed",
+    "ConfigError",
+    "InputError",
+    "MeterUnavailable",
+    "SystemFailed",
+    "Un0BenchError",
+]
+
+
+class Un0BenchError(Exception):
+    """Base of every error a user sees as one line; `exit_code` is what the command returns."""
+
+    exit_code = 3
+
+
+class InputError(Un0BenchError):
+    """The input is wrong: says what, where, and the remedy."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """The configuration names a key, group or choice that does not exist."""
+
+
+class AssetError(InputError):
+    """A named file is missing, or differs from the hash it was named with."""
+
+
+class MeterUnavailable(InputError):
+    """A meter that was asked for by name cannot read on this machine."""
+
+
+class CheckFailed(Un0BenchError):
+    """A gate or a verification found a difference."""
+
+    exit_code = 1
+
+
+class AuditStopped(Un0BenchError):
+    """The audit could not finish: says what is kept and how to resume."""
+
+
+class SystemFailed(AuditStopped):
+    """A system raised, hung, died, or returned images of the wrong type or shape."""

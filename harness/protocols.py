@@ -1,0 +1,78 @@
+"""The seams. A new system, meter or metric is one file that satisfies one of these, and a YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from harness.records import (
+    EnergyReading,
+    Failure,
+    MeterCard,
+    Request,
+    Score,
+    Span,
+    SystemCard,
+    TraceRow,
+)
+
+__all__ = ["Extractor", "Meter", "Statistic", "System"]
+
+
+@runtime_checkable
+class System(Protocol):
+    """Turns requests into images; lives in a worker process."""
+
+    def load(self) -> None:
+        """Reads weights and builds what is needed; charged and reported apart."""
+
+    def generate(self, requests: Sequence[Request]) -> list[np.ndarray | Failure]:
+        """Generates one uint8 image [H, W, 3], sRGB, per request, in order, on the host."""
+
+    def card(self) -> SystemCard:
+        """Describes the loaded system."""
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """Reads energy; never guesses silently."""
+
+    def describe(self) -> MeterCard:
+        """Lists every domain, and for one that cannot be read the reason and the remedy."""
+
+    def start(self) -> None:
+        """Begins sampling in the background, at 10 Hz or less."""
+
+    def mark(self) -> None:
+        """Samples every domain now; called at both edges of a window."""
+
+    def readings(self, spans: Sequence[Span]) -> list[EnergyReading]:
+        """One reading for each span and domain; may be asked after the run."""
+
+    def traces(self) -> list[TraceRow]:
+        """Every sample taken, in order of time."""
+
+    def stop(self) -> None:
+        """Ends sampling; readings and traces stay available."""
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Turns images into rows, a batch at a time; may use torch."""
+
+    name: str
+
+    def rows(self, images: Sequence[np.ndarray], requests: Sequence[Request]) -> np.ndarray:
+        """Returns float array [len(images), columns]."""
+
+
+@runtime_checkable
+class Statistic(Protocol):
+    """Turns rows into a score; numpy only."""
+
+    def compute(
+        self, rows_a: np.ndarray, rows_b: np.ndarray | None, reference: np.ndarray | None
+    ) -> Score:
+        """Scores rows_a [n, d], against rows_b or the reference where the measure needs one."""
