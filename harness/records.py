@@ -87,7 +87,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemCard:
-    """What a system says of itself. Fractions in `active` are shares of 1, each under its definition."""
+    """What a system says of itself; `active` holds shares of 1, each under its definition."""
 
     name: str
     modality: str = "text-to-image"
@@ -174,7 +174,7 @@ class TraceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineState:
-    """State beside a window: clocks, load and steal that make unlike windows visible; None = unseen."""
+    """State beside a window: clocks, load, steal, heat, that tell unlike windows apart; None = unseen."""
 
     cpu_mhz: float | None = None
     steal_share: float | None = None
@@ -226,7 +226,7 @@ class Endpoint:
     """A quality endpoint with its margin, fixed before anything is measured.
 
     kind `difference`: candidate - baseline >= -margin, in the metric's own unit (points of 1).
-    kind `relative`: the same with the margin as a share of (matched - shuffled) on reference renders.
+    kind `relative`: the same with the margin a share of (matched - shuffled) on reference renders.
     kind `frechet`: FDinf(candidate) - (1 + margin) FDinf(baseline) <= 0.
     """
 
@@ -240,7 +240,7 @@ class Endpoint:
 class Claim:
     """Plain data read from YAML before the run; never instantiated, never changed after.
 
-    quantity: energy, processor_time (ratios baseline / candidate), latency (seconds, p95 at batch 1),
+    quantity: energy, processor_time (ratios baseline / candidate), latency (s, p95 at batch 1),
     active_fraction (share of 1) or quality (endpoints alone).
     baseline_bar: what the baseline itself must reach, or equal quality means nothing: `verified` at
     least, `frechet_share` (FDinf over the reference's total variance) at most.

@@ -1,0 +1,187 @@
+"""What an image cost each system, window by window, and the factors between candidate and baseline.
+
+Joules per image and intervals come from the harness; this module only asks for them by system,
+boundary and pair, and keeps the method and the reason beside every figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness import attribute
+from harness.boundaries import HOST
+from harness.ratio import PerImage, measured_ratio
+from harness.records import Boundary, EnergyReading, Evidence
+
+__all__ = ["Cost", "Factor", "Idle", "costs", "factors", "idle", "one_of_each"]
+
+Row = dict[str, Any]
+_PATTERN_WORDS = {**dict(zip(HOST, ("processor", "memory"), strict=True)), "gpu": "accelerator"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """A per-image quantity of one system; `values` has one entry a window, `idle` a share of 1.
+
+    `method` is empty for processor time; `reason` says why `mean` is None.
+    """
+
+    system: str
+    what: str
+    unit: str
+    mean: float | None
+    values: tuple[float, ...] = ()
+    idle: float | None = None
+    method: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factor:
+    """Baseline over candidate of one per-image quantity, with its 95% interval."""
+
+    what: str
+    detail: str
+    estimate: float | None
+    low: float | None = None
+    high: float | None = None
+    pairs: int = 0
+    method: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """Power of a machine that waits, by domain."""
+
+    state: str
+    domain: str
+    power_w: float | None
+    method: str
+    reason: str
+
+
+def one_of_each(windows: Iterable[Row]) -> list[Row]:
+    """Return the first row of every window: what does not depend on the domain."""
+    return list({row["window"]: row for row in reversed(list(windows))}.values())[::-1]
+
+
+def _worst(methods: Iterable[str | None]) -> str:
+    """Return the least direct of several methods: one modelled domain makes a figure modelled."""
+    rank = ("modelled", "integrated", "counter", "wall")
+    found = {m for m in methods if m}
+    return next((m for m in rank if m in found), "")
+
+
+def _per_image(rows: Sequence[Row], boundary: Boundary | None) -> EnergyReading:
+    """Joules per image of one window, or (no boundary) its processor seconds per image."""
+    if boundary is not None:
+        return attribute.energy_j_per_image(rows, boundary)
+    first = rows[0]
+    known = first["cpu_s"] is not None and first["requests"]
+    return EnergyReading(
+        span=first["window"],
+        domain="processor time",
+        energy_j=first["cpu_s"] / first["requests"] if known else None,
+        method=None,
+        reason="" if known else first["reason"] or "not all of the work runs on local processors",
+    )
+
+
+def _idle_j(rows: Sequence[Row], boundary: Boundary) -> float | None:
+    """Joules per image that the machine would have drawn in this window without any request."""
+    waiting = [
+        {**r, "energy_j": None if r["idle_w"] is None else r["idle_w"] * r["duration_s"]}
+        for r in rows
+    ]
+    return attribute.energy_j_per_image(waiting, boundary).energy_j
+
+
+def _served(evidence: Evidence, system: str) -> dict[str, list[Row]]:
+    """Rows by window of a system's metered blocks, in order; void ones are left out."""
+    windows: dict[str, list[Row]] = {}
+    for row in evidence.windows:
+        if row["system"] == system and row["kind"] in ("block", "null") and not row["void"]:
+            windows.setdefault(row["window"], []).append(row)
+    return windows
+
+
+def _cost(evidence: Evidence, system: str, boundary: Boundary | None) -> Cost:
+    windows = list(_served(evidence, system).values())
+    readings = [_per_image(rows, boundary) for rows in windows]
+    values = [r.energy_j for r in readings if r.energy_j is not None]
+    idles = [_idle_j(rows, boundary) for rows in windows] if boundary else []
+    known = [i for i in idles if i is not None]
+    reasons = [r.reason for r in readings if r.energy_j is None]
+    whole = bool(values) and len(known) == len(values) == len(windows)
+    return Cost(
+        system=system,
+        what=boundary.name if boundary else "processor time",
+        unit="J" if boundary else "s",
+        mean=sum(values) / len(values) if values else None,
+        values=tuple(values),
+        idle=sum(known) / sum(values) if whole else None,
+        method=_worst(r.method for r in readings),
+        reason="" if values else (reasons[0] if reasons else "no window of this system is left"),
+    )
+
+
+def costs(evidence: Evidence, systems: Sequence[str]) -> list[Cost]:
+    """Joules per image at every boundary and processor time per image, system by system."""
+    wanted = [*evidence.boundaries, None]
+    return [_cost(evidence, system, boundary) for boundary in wanted for system in systems]
+
+
+def _detail(boundary: Boundary | None) -> str:
+    if boundary is None:
+        return "not energy"
+    domains = " + ".join(_PATTERN_WORDS.get(p, p.replace("|", " or ")) for p in boundary.patterns)
+    return domains if boundary.pue == 1.0 else f"({domains}) × PUE {boundary.pue:g}"
+
+
+def _factor(evidence: Evidence, boundary: Boundary | None) -> Factor:
+    methods: list[str | None] = []
+
+    def one(rows: Sequence[Row]) -> PerImage:
+        reading = _per_image(rows, boundary)
+        methods.append(reading.method)
+        return PerImage(
+            value=reading.energy_j,
+            accuracy=0.0 if boundary is None else reading.accuracy,
+            modelled=reading.method == "modelled",
+            reason=reading.reason,
+        )
+
+    found = measured_ratio(evidence, one)
+    return Factor(
+        what=boundary.name if boundary else "processor time",
+        detail=_detail(boundary),
+        estimate=found.ratio.estimate if found.ratio else None,
+        low=found.ratio.low if found.ratio else None,
+        high=found.ratio.high if found.ratio else None,
+        pairs=found.pairs,
+        method=_worst(methods),
+        reason="" if found.ratio else found.reason,
+    )
+
+
+def factors(evidence: Evidence) -> list[Factor]:
+    """Return the factor at every boundary, then that of processor time."""
+    return [_factor(evidence, boundary) for boundary in (*evidence.boundaries, None)]
+
+
+def idle(evidence: Evidence) -> list[Idle]:
+    """Return the power of every idle window, domain by domain."""
+    return [
+        Idle(
+            state=row["system"],
+            domain=row["domain"],
+            power_w=None if row["energy_j"] is None else row["energy_j"] / row["duration_s"],
+            method=row["method"] or "",
+            reason=row["reason"],
+        )
+        for row in evidence.windows
+        if row["kind"] == "idle"
+    ]

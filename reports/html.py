@@ -1,0 +1,58 @@
+"""The report as one self-contained HTML file; the same bytes for the same bundle."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from reports import figures, numbers
+from reports.gallery import Picture
+from reports.view import DISTRIBUTION, SCOPE, View, read_view
+
+__all__ = ["render"]
+
+THUMBNAIL = 256  # px; larger images are shown smaller, the bundle keeps them whole
+
+
+def _data_uri(picture: Picture) -> str:
+    assert picture.path is not None
+    data = picture.path.read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        if max(image.size) > THUMBNAIL:
+            small = image.convert("RGB")
+            small.thumbnail((THUMBNAIL, THUMBNAIL))
+            sink = io.BytesIO()
+            small.save(sink, "JPEG", quality=85)
+            return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def _plots(view: View) -> dict[str, object]:
+    return {
+        "factors": figures.factor_plot(view.factors, view.goal),
+        "quality": figures.quality_plot(view.categories, view.scored),
+        "energy": figures.cost_plot(view.costs, "node"),
+        "time": figures.cost_plot(view.costs, "processor time"),
+        "idle": figures.idle_bars(view.costs, "node"),
+    }
+
+
+def render(bundle_dir: Path) -> str:
+    """Draw report.html of a bundle; no clock, no path and no random id enters it."""
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.update(numbers=numbers, data_uri=_data_uri)
+    view = read_view(Path(bundle_dir))
+    return environment.get_template("report.html.j2").render(
+        view=view, plots=_plots(view), scope=SCOPE, tables=DISTRIBUTION
+    )

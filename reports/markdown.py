@@ -1,0 +1,42 @@
+"""The report as Markdown, for a pull request or a terminal; the same bytes for the same bundle."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from reports import numbers
+from reports.view import DISTRIBUTION, SCOPE, read_view
+
+__all__ = ["escape", "render"]
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!$&])")
+_LINK = re.compile(r"(?i)\b(https?|ftp)://|\bwww\.")
+
+
+def escape(text: object) -> str:
+    """Make text inert in Markdown and in HTML inside it, on one line."""
+    one_line = re.sub(r"\s+", " ", str(text))
+    escaped = _SPECIAL.sub(r"\\\1", one_line).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
+    return _LINK.sub(lambda m: m.group().replace(":", "&#58;").replace(".", "&#46;"), escaped)
+
+
+def render(bundle_dir: Path) -> str:
+    """Draw report.md of a bundle; images are linked by their place in the bundle."""
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=False,  # noqa: S701 - the output is Markdown; every text goes through `escape`
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals["numbers"] = numbers
+    environment.filters["md"] = escape
+    view = read_view(Path(bundle_dir))
+    text = environment.get_template("report.md.j2").render(
+        view=view, scope=SCOPE, tables=DISTRIBUTION
+    )
+    return re.sub(r"\n{3,}", "\n\n", text)

@@ -1,0 +1,215 @@
+"""Claim files: plain YAML whose margins are fixed before anything is measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+
+from harness.errors import InputError
+from harness.records import Claim, Endpoint
+
+__all__ = ["CLAIM_IDS", "claims_bytes", "load_claims", "load_claims_file"]
+
+CLAIM_IDS = ("energy-1000x", "time-1000x", "active-0.1pct", "no-quality-loss", "latency-100ms")
+
+_FOLDER = Path(__file__).parent
+_MAX_BYTES = 256 * 1024
+_BARS = ("verified", "frechet_share")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader that also refuses aliases (they can grow without bound) and repeated keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"an alias (*) stands at line {event.start_mark.line + 1}")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                line = node.value[position][0].start_mark.line + 1
+                raise yaml.YAMLError(f"the key {key!r} stands twice, again at line {line}")
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_claims(ids: Sequence[str] | None = None) -> tuple[Claim, ...]:
+    """Loads shipped claims by id, all of them by default. Raises InputError for an unknown id."""
+    chosen = CLAIM_IDS if ids is None else tuple(ids)
+    return tuple(load_claims_file(_shipped(name))[0] for name in chosen)
+
+
+def claims_bytes(ids: Sequence[str] | None = None) -> bytes:
+    """The shipped claim files as one YAML stream, comments kept; `load_claims_file` reads it."""
+    chosen = CLAIM_IDS if ids is None else tuple(ids)
+    return b"".join(b"---\n" + _shipped(name).read_bytes() for name in chosen)
+
+
+def load_claims_file(path: str | Path) -> tuple[Claim, ...]:
+    """Reads one claim or several, separated by ---.
+
+    Raises InputError naming file, key and remedy: unreadable, not plain YAML, an unknown or
+    missing key, a wrong type, or a claim that could never be decided.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path} is larger than {_MAX_BYTES} bytes. A claim is a few lines.")
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Claims not readable at {path} ({error}). Name a UTF-8 file.") from error
+    try:
+        documents = list(yaml.load_all(text, Loader=_Loader))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise InputError(
+            f"{path} is not plain YAML: {told}. Tags and aliases are refused."
+        ) from error
+    documents = [document for document in documents if document is not None]
+    if not documents:
+        raise InputError(f"{path} holds no claim. See suites/claims for examples.")
+    claims = tuple(_claim(document, path) for document in documents)
+    names = [claim.id for claim in claims]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{path}: the claim {name} stands twice. Keep one.")
+    return claims
+
+
+def _shipped(name: str) -> Path:
+    if name not in CLAIM_IDS:
+        raise InputError(f"Unknown claim {name!r}{_nearest(name, CLAIM_IDS)}.")
+    return _FOLDER / f"{name}.yaml"
+
+
+def _claim(document: Any, path: Path) -> Claim:
+    values = _checked(document, Claim, f"{path}", ("id", "statement", "quantity"))
+    endpoints = values.pop("endpoints", [])
+    bar = values.pop("baseline_bar", {})
+    if not isinstance(endpoints, list):
+        raise InputError(f"{path}: endpoints must be a list. Begin each with '- metric:'.")
+    required = ("metric", "kind", "margin")
+    claim = Claim(
+        **values,
+        endpoints=tuple(
+            Endpoint(**_checked(item, Endpoint, f"{path}: endpoints[{i}]", required))
+            for i, item in enumerate(endpoints)
+        ),
+        baseline_bar=_bar(bar, path),
+    )
+    _decidable(claim, path)
+    return claim
+
+
+def _bar(bar: Any, path: Path) -> Mapping[str, float]:
+    if not isinstance(bar, dict):
+        raise InputError(f"{path}: baseline_bar must map {' or '.join(_BARS)} to a number.")
+    for key, value in bar.items():
+        if key not in _BARS:
+            raise InputError(f"{path}: unknown key baseline_bar.{key}{_nearest(key, _BARS)}.")
+        if not _fits(value, float):
+            raise InputError(f"{path}: baseline_bar.{key} is {value!r}; write a number.")
+    return {key: float(value) for key, value in bar.items()}
+
+
+def _checked(document: Any, record: type, where: str, required: Sequence[str]) -> dict[str, Any]:
+    """Checks keys and types of a mapping against a record's fields."""
+    if not isinstance(document, dict):
+        raise InputError(f"{where} is a {type(document).__name__}; write keys and values.")
+    hints = get_type_hints(record)
+    names = [field.name for field in dataclasses.fields(record)]
+    for key in document:
+        if key not in names:
+            raise InputError(f"{where}: unknown key {key!r}{_nearest(str(key), names)}.")
+    for key in required:
+        if key not in document:
+            raise InputError(f"{where}: the key {key} is missing. Add it.")
+    values: dict[str, Any] = {}
+    for key, value in document.items():
+        if key not in ("endpoints", "baseline_bar") and not _fits(value, hints[key]):
+            raise InputError(f"{where}: {key} is {value!r}; write {_words(hints[key])}.")
+        if key not in ("endpoints", "baseline_bar") and float in (
+            hints[key],
+            *get_args(hints[key]),
+        ):
+            value = None if value is None else float(value)
+        values[key] = value
+    return values
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    options = get_args(hint)
+    if options:
+        return any(
+            _fits(value, o) if isinstance(o, type) or get_args(o) else _is(value, o)
+            for o in options
+        )
+    if hint is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and value == value and abs(value) < 1e300
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _is(value: Any, literal: Any) -> bool:
+    return type(value) is type(literal) and value == literal
+
+
+def _words(hint: Any) -> str:
+    options = get_args(hint)
+    if not options:
+        return {float: "a number", int: "a whole number", str: "text"}.get(hint, str(hint))
+    if any(get_args(o) for o in options):  # Literal[...] | None
+        return " or ".join(_words(o) for o in options if o is not type(None))
+    return " or ".join(
+        _words(o) if isinstance(o, type) else str(o) for o in options if o is not type(None)
+    )
+
+
+def _decidable(claim: Claim, path: Path) -> None:
+    """Refuses a claim whose numbers cannot decide anything."""
+    ratio = claim.quantity in ("energy", "processor_time")
+    problems = {
+        "threshold": claim.quantity != "quality" and not (claim.threshold or 0) > 0,
+        "direction": claim.quantity != "quality" and claim.direction is None,
+        "boundary": claim.quantity == "energy" and claim.boundary is None,
+        "endpoints": claim.quantity == "quality" and not claim.endpoints,
+        "min_pairs": ratio and claim.min_pairs < 6,
+        "alpha": claim.alpha != 0.025,
+    }
+    for key, wrong in problems.items():
+        if wrong:
+            remedy = {
+                "threshold": "write a number above 0",
+                "direction": "write at_least or at_most",
+                "boundary": "write device, node or facility",
+                "endpoints": "list at least one endpoint",
+                "min_pairs": "write 6 or more; the interval is made from six pilot pairs",
+                "alpha": "write 0.025, the one-sided level of every interval here",
+            }[key]
+            found = getattr(claim, key)
+            raise InputError(f"{path}: a {claim.quantity} claim with {key} {found!r}; {remedy}.")
+    for endpoint in claim.endpoints:
+        if endpoint.margin <= 0:
+            raise InputError(
+                f"{path}: the margin of {endpoint.metric} is {endpoint.margin}; "
+                "write a number above 0."
+            )
+        if (endpoint.kind == "frechet") != (endpoint.metric == "frechet"):
+            raise InputError(
+                f"{path}: {endpoint.metric} has kind {endpoint.kind}; "
+                "kind frechet goes with the metric frechet, and only with it."
+            )
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f". The nearest known is {close[0]}" if close else ""

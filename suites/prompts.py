@@ -1,0 +1,104 @@
+"""Prompts of one's own: JSONL, CSV or plain text, read with the line of every mistake.
+
+JSONL  {"id": "p1", "text": "a red circle", "category": "shapes", "spec": {...}}
+CSV    a header with at least `text`; `id` and `category` are optional
+TXT    one prompt a line
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+from harness.records import Prompt, PromptSet
+from suites.proc.sets import to_jsonl
+
+__all__ = ["read_prompt_file"]
+
+FIELDS = ("id", "text", "category", "spec", "tags")
+REMEDY = 'Write each row as {"id": "p1", "text": "a red circle", "category": "shapes"}.'
+
+
+def read_prompt_file(path: Path) -> PromptSet:
+    """Reads a prompt file. Raises InputError naming file, line and remedy."""
+    readers = {".jsonl": _jsonl, ".csv": _csv, ".txt": _txt}
+    reader = readers.get(path.suffix)
+    if reader is None:
+        raise InputError(f"{path}: prompts are read from .jsonl, .csv or .txt files.")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"Prompt file {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+    prompts: dict[str, Prompt] = {}
+    for line, row in reader(path, text):
+        prompt = _prompt(path, line, row)
+        if prompt.id in prompts:
+            raise InputError(f"{path}:{line}: id {prompt.id!r} appears twice. Make ids unique.")
+        prompts[prompt.id] = prompt
+    if not prompts:
+        raise InputError(f"{path} holds no prompts. {REMEDY}")
+    chosen = tuple(prompts.values())
+    digest = hashlib.sha256(to_jsonl(chosen)).hexdigest()
+    return PromptSet(name=path.stem, version=digest[:12], prompts=chosen, sha256=digest)
+
+
+def _prompt(path: Path, line: int, row: dict[str, Any]) -> Prompt:
+    where = f"{path}:{line}"
+    if unknown := sorted(set(row) - set(FIELDS)):
+        raise InputError(f"{where}: unknown field {unknown[0]!r}; known are {', '.join(FIELDS)}.")
+    text = row.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"{where}: the row has no text. {REMEDY}")
+    spec = row.get("spec")
+    if spec is not None and not isinstance(spec, dict):
+        raise InputError(f"{where}: spec is a {type(spec).__name__}, not an object. Leave it out.")
+    tags = row.get("tags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise InputError(f"{where}: tags is no list of strings. Leave it out.")
+    return Prompt(
+        id=str(row.get("id") or f"line-{line}"),
+        text=text,
+        category=str(row.get("category") or "own"),
+        spec=spec,
+        tags=tuple(tags),
+    )
+
+
+def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, raw in enumerate(text.splitlines(), start=1):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw)
+        except ValueError as error:
+            raise InputError(f"{path}:{line}: not JSON ({error}). {REMEDY}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}:{line}: a {type(row).__name__}, not an object. {REMEDY}")
+        yield line, row
+
+
+def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text))
+    if "text" not in (reader.fieldnames or ()):
+        raise InputError(f"{path}:1: no column named text. Head the file with: id,text,category")
+    for row in reader:
+        if None in row or None in row.values():
+            raise InputError(
+                f"{path}:{reader.line_num}: not as many fields as the header has. "
+                "Quote a text that holds a comma."
+            )
+        yield reader.line_num, dict(row)
+
+
+def _txt(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, raw in enumerate(text.splitlines(), start=1):
+        if raw.strip():
+            yield line, {"text": raw.strip()}

@@ -1,0 +1,506 @@
+"""Verdicts on made-up bundles whose right answer is known."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from harness.findings import Finding, decide, first
+from harness.judge import derive
+from harness.metrics.summary import Table, prompt_groups
+from harness.quality import DEFECTS
+from harness.records import Boundary, Claim, Endpoint, Evidence, Part, Prompt
+from suites.claims import load_claims
+
+D = 8
+NODE = Boundary(name="node", patterns=("package|cpu", "dram|ram"))
+DEVICE = Boundary(name="device", patterns=("package|cpu",))
+ENDPOINTS = (
+    Endpoint(metric="verified", kind="difference", margin=0.03),
+    Endpoint(metric="clip", kind="relative", margin=0.05),
+    Endpoint(metric="frechet", kind="frechet", margin=0.10),
+    Endpoint(metric="recall", kind="difference", margin=0.05),
+)
+VERIFIED = (ENDPOINTS[0],)
+
+
+def claim(**changes):
+    fields = {
+        "id": "energy-1000x",
+        "statement": "",
+        "quantity": "energy",
+        "direction": "at_least",
+        "threshold": 1000.0,
+        "boundary": "node",
+        "min_prompts": 200,
+    }
+    return Claim(**{**fields, **changes})
+
+
+def windows(*, ratio=1200.0, spread=0.01, pairs=6, method="counter", dram=True, **changes):
+    """Block windows of 10 s: the baseline at 1 J and 1 s an image, the candidate at 1 / ratio."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for pair in range(pairs):
+        noise = math.exp(rng.normal(0, spread))
+        for order in ("AB", "BA"):
+            for system in ("un0", "dense"):
+                per_image = 1.0 if system == "dense" else 1.0 / (ratio * noise)
+                requests = 100 if system == "dense" else 100_000
+                for domain, share in (("package:0", 0.8), ("dram:0", 0.2)):
+                    unread = domain == "dram:0" and not dram
+                    rows.append(
+                        {
+                            "window": f"{pair}-{order}-{system}",
+                            "kind": "block",
+                            "system": system,
+                            "pair": pair,
+                            "order": order,
+                            "batch": 16,
+                            "requests": requests,
+                            "duration_s": 10.0,
+                            "cpu_s": per_image * requests,
+                            "start_ns": len(rows),
+                            "end_ns": len(rows) + 1,
+                            "domain": domain,
+                            "energy_j": None if unread else share * per_image * requests,
+                            "method": None if unread else method,
+                            "accuracy": 0.01,
+                            "void": False,
+                            "reason": "",
+                            **changes,
+                        }
+                    )
+    return rows
+
+
+def scored(system, prompts, window, *, rng, verified, shift=0.0, clip=0.7, width=1.0):
+    """Requests, items and features of one system over all prompts."""
+    requests, items = [], []
+    for i, prompt in enumerate(prompts):
+        requests.append(
+            {
+                "request": i,
+                "window": window,
+                "system": system,
+                "prompt_id": prompt,
+                "seed": 0,
+                "core": True,
+                "latency_ns": None,
+                "image_sha256": "",
+                "failure": None,
+            }
+        )
+        values = {"verified": float(rng.random() < verified), "clip": clip + rng.normal(0, 0.05)}
+        items += [
+            {"request": i, "system": system, "metric": m, "value": v} for m, v in values.items()
+        ]
+    features = width * rng.normal(size=(len(prompts), D)) + shift
+    return requests, items, features
+
+
+def evidence(*, n=400, ours=0.9, theirs=0.9, shift=0.3, controls=True, blur=3.0, **ratio):
+    """A bundle of both systems over n prompts; the baseline stands `0.3` from the reference."""
+    rng = np.random.default_rng(7)
+    names = [f"p{i}" for i in range(n)]
+    categories = ("single", "counting", "emblem")
+    prompts = {
+        name: Prompt(id=name, text=name, category=categories[2 if i % 10 == 2 else i % 2])
+        for i, name in enumerate(names)
+    }
+    systems = {
+        "un0": scored("un0", names, "0-AB-un0", rng=rng, verified=ours, shift=shift),
+        "dense": scored("dense", names, "0-AB-dense", rng=rng, verified=theirs, shift=0.3),
+    }
+    if controls:
+        damage = {
+            "control:reference": {"verified": 0.995},
+            "control:blur": {"verified": 0.2, "shift": blur},
+            "control:jpeg30": {"verified": 0.99, "shift": 1.0},
+            "control:shuffled": {"verified": 0.1, "clip": 0.05},
+            "control:dropped-modes": {"verified": 0.99, "width": 0.3},
+        }
+        for name, changes in damage.items():
+            systems[name] = scored(name, names, "control", rng=rng, **changes)
+    return Evidence(
+        candidate="un0",
+        baseline="dense",
+        windows=windows(**ratio),
+        requests=[row for s in systems.values() for row in s[0]],
+        items=[row for s in systems.values() for row in s[1]],
+        prompts=prompts,
+        features={name: s[2] for name, s in systems.items()},
+        reference=np.random.default_rng(8).normal(size=(1500, D)),
+        cards={"un0": {"weights_sha256": {"a": "1"}, "active": {"parameter_bytes": 0.0009}}},
+        boundaries=(NODE, DEVICE),
+        settings={
+            "suite": "proc",
+            "size": "full",
+            "reference": {"matched_clip": 0.7, "shuffled_clip": 0.1},
+        },
+    )
+
+
+def judged(found, *claims):
+    return derive(found, claims)[1]
+
+
+def parts(verdict):
+    return {part.name: part.outcome for part in verdict.evidence}
+
+
+# The ratio ---------------------------------------------------------------------------------------
+
+
+def test_ratio_above_the_threshold_is_supported_with_its_pairs():
+    verdict = judged(evidence(n=0, controls=False), claim())[0]
+    assert verdict.outcome == "supported"
+    assert verdict.estimate == pytest.approx(1200, rel=0.02)
+    assert verdict.low <= verdict.estimate <= verdict.high
+    assert "with 6 pairs" in verdict.reasons[0] and "at least" in verdict.reasons[0]
+    assert verdict.scope.startswith("proc:full node un0@")
+
+
+def test_ratio_below_the_threshold_is_refuted_and_near_it_undecided():
+    assert judged(evidence(n=0, controls=False, ratio=300), claim())[0].outcome == "refuted"
+    near = judged(evidence(n=0, controls=False, ratio=1010, spread=0.05), claim())[0]
+    assert near.outcome == "inconclusive"
+    assert "pairs" in near.reasons[0] and "would decide" in near.reasons[0]
+
+
+def test_modelled_energy_is_shown_and_never_decides():
+    for ratio in (300, 1200):
+        found = evidence(n=0, controls=False, method="modelled", ratio=ratio)
+        verdict = judged(found, claim())[0]
+        assert verdict.outcome == "not_measured"
+        assert verdict.estimate == pytest.approx(ratio, rel=0.02)
+        assert "modelled" in verdict.reasons[0]
+
+
+def test_one_missing_reading_never_refutes_and_is_never_left_out():
+    found = evidence(n=0, controls=False, ratio=300, pairs=12)
+    found.windows[-1]["energy_j"] = None
+    found.windows[-1]["reason"] = "under the meter's resolution"
+    verdict = judged(found, claim())[0]
+    assert verdict.outcome == "not_measured"
+    assert verdict.estimate is None
+    assert "under the meter's resolution" in verdict.reasons[0]
+
+
+def test_five_pairs_are_inconclusive_and_a_void_window_costs_its_pair():
+    assert judged(evidence(n=0, controls=False, pairs=5), claim())[0].outcome == "inconclusive"
+    found = evidence(n=0, controls=False, ratio=300)
+    for row in found.windows[-2:]:
+        row["void"] = True
+    verdict = judged(found, claim())[0]
+    assert (verdict.outcome, verdict.evidence[0].n) == ("inconclusive", 5)
+
+
+def test_no_verdict_before_the_planned_number_of_pairs():
+    found = evidence(n=0, controls=False, ratio=300, pairs=8)
+    later = dataclasses.replace(found, settings={**found.settings, "pairs_planned": 9})
+    assert judged(later, claim())[0].outcome == "inconclusive"
+    assert judged(found, claim())[0].outcome == "refuted"
+
+
+def test_short_windows_and_a_meter_without_accuracy_do_not_decide():
+    assert judged(evidence(n=0, controls=False, duration_s=1.0), claim())[0].outcome == (
+        "not_measured"
+    )
+    assert judged(evidence(n=0, controls=False, accuracy=None), claim())[0].outcome == (
+        "not_measured"
+    )
+
+
+def test_device_evidence_decides_in_the_scope_device_only():
+    node, device, press = judged(evidence(n=0, controls=False, dram=False), claim())
+    assert (node.outcome, device.outcome, press.outcome) == (
+        "not_measured",
+        "supported",
+        "not_measured",
+    )
+    assert " device " in device.scope and press.scope == "press"
+    assert "claimant's own system" in press.reasons[0]
+
+
+def test_processor_time_is_a_claim_of_its_own():
+    time = claim(id="time-1000x", quantity="processor_time", boundary=None)
+    verdicts = judged(evidence(n=0, controls=False, method="modelled"), time)
+    assert [v.outcome for v in verdicts] == ["supported"]
+    assert "energy" not in " ".join(verdicts[0].reasons)
+    assert judged(evidence(n=0, controls=False, cpu_s=None), time)[0].outcome == "not_measured"
+
+
+# Latency and active fraction ----------------------------------------------------------------------
+
+
+def with_latency(seconds, failed=0):
+    found = evidence(n=0, controls=False)
+    found.windows.append({**found.windows[0], "window": "l", "kind": "latency", "batch": 1})
+    for i, s in enumerate(seconds):
+        found.requests.append(
+            {
+                "request": i,
+                "window": "l",
+                "system": "un0",
+                "prompt_id": "p0",
+                "seed": i,
+                "core": False,
+                "latency_ns": round(s * 1e9),
+                "failure": "raised" if i < failed else None,
+            }
+        )
+    return found
+
+
+LATENCY = claim(
+    id="latency-100ms", quantity="latency", direction="at_most", threshold=0.1, boundary=None
+)
+
+
+def test_latency_is_decided_by_its_95th_percentile():
+    prompts = {"p0": Prompt(id="p0", text="", category="single")}
+    fast = dataclasses.replace(with_latency([0.05] * 100), prompts=prompts)
+    slow = dataclasses.replace(with_latency([0.05] * 80 + [0.2] * 20), prompts=prompts)
+    few = dataclasses.replace(with_latency([0.05] * 71), prompts=prompts)
+    failing = dataclasses.replace(with_latency([0.05] * 100, failed=20), prompts=prompts)
+    outcomes = [judged(e, LATENCY)[0].outcome for e in (fast, slow, few, failing)]
+    assert outcomes == ["supported", "refuted", "inconclusive", "refuted"]
+    verdict = judged(few, LATENCY)[0]
+    assert verdict.high is None and "At least 100 requests" in verdict.reasons[0]
+    assert judged(evidence(n=0, controls=False), LATENCY)[0].outcome == "not_measured"
+
+
+def test_a_self_reported_active_fraction_refutes_and_never_supports():
+    active = load_claims(["active-0.1pct"])[0]
+    found = evidence(n=0, controls=False)
+    assert judged(found, active)[0].outcome == "not_measured"
+    more = {"un0": {"active": {"parameter_bytes": 0.2, "neurons": 0.001}}}
+    verdict = judged(dataclasses.replace(found, cards=more), active)[0]
+    assert verdict.outcome == "refuted" and "neurons 0.100%" in verdict.reasons[0]
+    none = judged(dataclasses.replace(found, cards={}), active)[0]
+    assert none.outcome == "not_measured"
+
+
+# Equal quality ------------------------------------------------------------------------------------
+
+
+QUALITY = claim(
+    id="no-quality-loss", quantity="quality", direction=None, threshold=None, boundary=None
+)
+
+
+def test_equal_systems_with_rejected_controls_are_supported():
+    found = evidence(n=2400, shift=0.05, ours=0.92)
+    verdict = judged(found, dataclasses.replace(QUALITY, endpoints=ENDPOINTS))[0]
+    assert parts(verdict) == {
+        "equal quality: verified": "supported",
+        "equal quality: clip": "supported",
+        "equal quality: frechet": "supported",
+        "equal quality: recall": "supported",
+        "controls": "supported",
+        "baseline's bar": "supported",
+    }
+    assert verdict.outcome == "supported"
+
+
+def test_each_endpoint_refutes_on_its_own():
+    worse = {"verified": {"ours": 0.7}, "frechet": {"shift": 1.0}, "recall": {"shift": 2.0}}
+    for metric, change in worse.items():
+        found = evidence(n=900, **change)
+        verdict = judged(found, dataclasses.replace(QUALITY, endpoints=ENDPOINTS))[0]
+        assert parts(verdict)[f"equal quality: {metric}"] == "refuted", metric
+        assert verdict.outcome == "refuted"
+
+
+def test_few_prompts_are_inconclusive_with_the_number_that_would_decide():
+    verdict = judged(evidence(n=150), dataclasses.replace(QUALITY, endpoints=VERIFIED))[0]
+    assert verdict.outcome in ("inconclusive", "not_measured")
+    assert parts(verdict)["equal quality: verified"] == "inconclusive"
+    assert any("prompts would decide" in reason for reason in verdict.reasons)
+
+
+def test_an_accepted_defect_makes_quality_not_measured():
+    found = evidence(n=2400, ours=0.95)
+    # JPEG and dropped modes leave verified content alone: alone, it is a blind instrument.
+    verdict = judged(found, dataclasses.replace(QUALITY, endpoints=VERIFIED))[0]
+    assert parts(verdict)["controls"] == "not_measured"
+    assert parts(verdict)["equal quality: verified"] == "not_measured"
+    assert verdict.outcome == "not_measured"
+    assert any("Injected defects passed" in reason for reason in verdict.reasons)
+
+
+def test_absent_controls_do_not_support():
+    found = evidence(n=900, ours=0.99, controls=False)
+    verdict = judged(found, dataclasses.replace(QUALITY, endpoints=VERIFIED))[0]
+    assert verdict.outcome == "not_measured"
+
+
+def test_a_verifier_that_fails_its_own_renders_is_inadmissible():
+    found = evidence(n=900)
+    for item in found.items:
+        if item["system"] == "control:reference" and item["metric"] == "verified":
+            item["value"] = float(item["request"] % 10 > 0)
+    verdict = judged(found, dataclasses.replace(QUALITY, endpoints=ENDPOINTS))[0]
+    assert parts(verdict)["controls"] == "not_measured"
+
+
+def test_a_baseline_below_its_bar_makes_equal_quality_mean_nothing():
+    found = evidence(n=900, ours=0.2, theirs=0.2)
+    low = dataclasses.replace(QUALITY, endpoints=ENDPOINTS, baseline_bar={"verified": 0.5})
+    verdict = judged(found, low)[0]
+    assert parts(verdict)["baseline's bar"] == "not_measured"
+    assert verdict.outcome == "not_measured"
+    far = dataclasses.replace(QUALITY, endpoints=ENDPOINTS, baseline_bar={"frechet_share": 0.001})
+    assert parts(judged(found, far)[0])["baseline's bar"] == "not_measured"
+
+
+def test_failing_and_dropped_prompts_count_against_the_candidate():
+    found = evidence(n=900, ours=1.0, theirs=1.0)
+    wanted = dataclasses.replace(QUALITY, endpoints=VERIFIED)
+    for row in found.requests:
+        if row["system"] == "un0" and row["request"] % 5 == 0:
+            row["failure"] = "raised"
+    found.items[:] = [
+        i for i in found.items if i["system"] != "un0" or i["request"] % 5 or i["metric"] != "clip"
+    ]
+    for item in found.items:
+        if item["system"] == "un0" and item["request"] % 5 == 0:
+            item["value"] = 0.0
+    table = Table(found)
+    assert table.by_prompt("un0", "verified")["p5"] == 0.0
+    assert table.by_prompt("un0", "clip")["p5"] == pytest.approx(0.1)  # the shuffled level
+    assert (table.features("un0")[[r.failed for r in table.pooled("un0")]] == 0).all()
+    dropped = dataclasses.replace(found, requests=[r for r in found.requests if not r["failure"]])
+    verdict = judged(dropped, wanted)[0]
+    assert parts(verdict)["equal quality: verified"] == "not_measured"
+    assert any("unlike requests" in reason for reason in verdict.reasons)
+
+
+def test_filler_that_is_worse_than_the_core_is_exposed():
+    found = evidence(n=900, ours=0.95)
+    for i in range(600):
+        found.requests.append(
+            {**found.requests[0], "request": 5000 + i, "prompt_id": f"p{i}", "core": False}
+        )
+        found.items.append(
+            {"request": 5000 + i, "system": "un0", "metric": "verified", "value": float(i % 2)}
+        )
+    # The rows of a system follow each other, as do its features.
+    found.features["un0"] = np.concatenate([found.features["un0"], np.zeros((600, D))])
+    verdict = judged(found, dataclasses.replace(QUALITY, endpoints=VERIFIED))[0]
+    assert parts(verdict)["equal quality: verified"] == "not_measured"
+    assert any("unlike" in reason for reason in verdict.reasons)
+
+
+# Outcomes ---------------------------------------------------------------------------------------
+
+
+def test_precedence_is_refuted_not_measured_inconclusive_supported():
+    assert first(["supported", "inconclusive", "not_measured", "refuted"]) == "refuted"
+    assert first(["supported", "inconclusive", "not_measured"]) == "not_measured"
+    assert first(["supported", "inconclusive"]) == "inconclusive"
+    assert first(["supported"]) == "supported"
+
+
+def test_refutation_is_corrected_by_holm_and_support_is_not():
+    def finding(p, supports=False):
+        part = Part(name="x", outcome="inconclusive")
+        return Finding(part=part, p_refuted=p, supports=supports)
+
+    alone = decide([finding(0.02)], 0.025)
+    among = decide([finding(0.02), finding(0.9, supports=True), finding(0.5)], 0.025)
+    assert [p.outcome for p in alone] == ["refuted"]
+    assert [p.outcome for p in among] == ["inconclusive", "supported", "inconclusive"]
+    inadmissible = Finding(part=Part(name="y", outcome="not_measured"))
+    assert [p.outcome for p in decide([finding(0.02), inadmissible], 0.025)] == [
+        "refuted",
+        "not_measured",
+    ]
+
+
+def test_a_refuted_ratio_stands_although_quality_was_not_measured():
+    found = evidence(n=150, ratio=300, controls=False)
+    assert judged(found, claim(endpoints=VERIFIED))[0].outcome == "refuted"
+
+
+GOODNESS = {"refuted": 0, "not_measured": 1, "inconclusive": 1, "supported": 2}
+
+
+def test_worse_evidence_never_improves_the_outcome():
+    wanted = claim(endpoints=ENDPOINTS[:1] + ENDPOINTS[2:3])
+    series = (
+        [{"ratio": r} for r in (2000, 1100, 1000, 950, 500)],
+        [{"ours": q} for q in (0.95, 0.9, 0.88, 0.8, 0.5)],
+        [{"shift": s} for s in (0.0, 0.3, 0.35, 1.0)],
+    )
+    for steps in series:
+        ranks = [
+            GOODNESS[
+                judged(evidence(n=900, **{"ours": 0.95, "shift": 0.1, **step}), wanted)[0].outcome
+            ]
+            for step in steps
+        ]
+        assert ranks == sorted(ranks, reverse=True), steps
+        assert ranks[0] > ranks[-1]
+
+
+def test_taking_evidence_away_never_supports():
+    wanted = claim(endpoints=ENDPOINTS, min_prompts=800)
+    whole = evidence(n=900)
+    cuts = [
+        dataclasses.replace(whole, reference=None),
+        dataclasses.replace(whole, features={}),
+        dataclasses.replace(whole, items=[]),
+        dataclasses.replace(whole, windows=[]),
+        dataclasses.replace(whole, requests=[r for r in whole.requests if r["core"] is None]),
+        dataclasses.replace(whole, boundaries=()),
+    ]
+    for cut in cuts:
+        assert judged(cut, wanted)[0].outcome in ("not_measured", "inconclusive")
+
+
+# Scores -----------------------------------------------------------------------------------------
+
+
+def test_scores_hold_every_system_and_leave_emblem_out_of_all():
+    found = evidence(n=400)
+    rows, _ = derive(found, [])
+    by = {(s.system, s.metric, s.category): s for s in rows}
+    emblems = sum(p.category == "emblem" for p in found.prompts.values())
+    assert emblems == 40
+    assert by["un0", "verified", "all"].n == 360
+    assert by["un0", "verified", "emblem"].n == 40
+    assert by["dense", "frechet", "all"].n == 360
+    assert {s.system for s in rows} == {"un0", "dense", "control:reference", *DEFECTS}
+    expected = [
+        i["value"]
+        for i in found.items
+        if i["system"] == "un0"
+        and i["metric"] == "verified"
+        and found.prompts[f"p{i['request']}"].category != "emblem"
+    ]
+    assert by["un0", "verified", "all"].value == pytest.approx(np.mean(expected))
+    floor = by["control:reference", "frechet_inf", "all"]
+    assert floor.low < 0.05 and floor.value < 0.1 * by["control:blur", "frechet_inf", "all"].value
+    for metric in ("kernel", "precision", "recall", "density", "coverage", "frechet_inf"):
+        assert by["un0", metric, "all"].value is not None
+
+
+def test_a_perfect_score_has_exact_bounds_instead_of_none():
+    rows, _ = derive(evidence(n=400, ours=1.0, controls=False), [])
+    score = next(s for s in rows if (s.system, s.metric, s.category) == ("un0", "verified", "all"))
+    assert (score.value, score.high) == (1.0, 1.0)
+    assert score.low == pytest.approx(0.025 ** (1 / 360))  # Clopper-Pearson, all successes
+
+
+def test_the_same_rows_give_the_same_figures():
+    wanted = [claim(endpoints=ENDPOINTS), LATENCY]
+    first_time, again = derive(evidence(n=400), wanted), derive(evidence(n=400), wanted)
+    assert first_time == again
+
+
+def test_groups_of_prompts_are_equal_in_size():
+    sizes = np.bincount(list(prompt_groups(f"p{i}" for i in range(301)).values()))
+    assert sizes.max() - sizes.min() == 1 and len(sizes) == 30

@@ -1,0 +1,163 @@
+"""The report as a file and in a headless browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import bundle
+from reports import html
+
+CHROMIUM = next(
+    (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
+)
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+NOISY = ("script", "object", "iframe", "form", "base")
+
+
+def _text(page: str) -> str:
+    without = re.sub(r"<style>.*?</style>", "", page, flags=re.S)
+    return " ".join(re.sub(r"<[^>]+>", " ", without).split())
+
+
+def test_same_bundle_gives_same_bytes_from_another_place(sample: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(sample, tmp_path / "moved")
+    (moved / "report.html").write_text("an older report")
+    assert html.render(moved) == html.render(sample)
+    assert str(moved.parent) not in html.render(moved)
+
+
+def test_prompt_with_markup_is_shown_and_inert(sample: Path) -> None:
+    page = html.render(sample)
+    assert "&lt;script&gt;window.pwned = 1&lt;/script&gt;" in page
+    assert not [tag for tag in NOISY if f"<{tag}" in page.lower()]
+
+
+def test_nothing_is_loaded_from_elsewhere(sample: Path) -> None:
+    page = html.render(sample)
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) > 60
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert "url(" not in page and "@import" not in page
+
+
+def test_modelled_follows_every_joule(sample: Path) -> None:
+    page = html.render(sample)
+    table = page[page.index("Per image, by system") :]
+    rows = re.findall(r'<tr><th scope="row">(\w+)</th>(.*?)</tr>', table, flags=re.S)[:3]
+    assert [name for name, _ in rows] == ["device", "node", "facility"]
+    for _, cells in rows:
+        joules = re.findall(r"<td>([\d.,]+ [mkµn]?J)(.*?)</td>", cells)
+        assert len(joules) == 3
+        assert all("modelled" in tail for _, tail in joules)
+
+
+def test_answer_and_first_card_carry_the_method(sample: Path) -> None:
+    page = html.render(sample)
+    lede = _text(page[page.index('class="lede"') : page.index('class="facts"')])
+    assert "not measured (" in lede and ", modelled)" in lede
+    first = page[page.index("<article") : page.index("</article>")]
+    assert "energy-1000x" in first and '<span class="tag">modelled</span>' in first
+
+
+def test_digest_and_commands_are_printed(sample: Path) -> None:
+    page = html.render(sample)
+    assert bundle.manifest_digest(sample) in page
+    assert "un0bench verify BUNDLE\nun0bench report BUNDLE" in page
+
+
+def test_every_outcome_is_said_in_words(sample: Path) -> None:
+    verdicts = bundle.read_json(sample / "verdicts.json")
+    badges = re.findall(r'class="badge (\w+)">.*?</svg>([^<]+)</span>', html.render(sample))
+    main = {v["claim"]: v["outcome"] for v in reversed(verdicts)}
+    assert [outcome for outcome, _ in badges] == list(reversed(main.values()))
+    assert all(words.lower().replace(" ", "_") == outcome for outcome, words in badges)
+
+
+def test_synthetic_scores_say_so_beside_n(sample: Path) -> None:
+    text = _text(html.render(sample))
+    assert "synthetic; not comparable to Inception FID" in text
+    assert "n = 36" in text  # 4 prompts in each of nine categories, emblem left out
+
+
+def test_missing_joules_are_said_with_the_reason_and_never_zero(unmetered: Path) -> None:
+    text = _text(html.render(unmetered))
+    assert "No joules of the node were read" in text
+    assert "Not measured: device of un0, dense, null; node of un0, dense, null" in text
+    assert not re.search(r"(?<![\d.])0(\.0+)? [mkµn]?J\b", text)
+
+
+def test_images_that_were_not_kept_are_said(unmetered: Path) -> None:
+    page = html.render(unmetered)
+    assert "image not kept" in page and "data:image" not in page
+
+
+def test_failed_request_shows_its_reason(sample: Path) -> None:
+    assert "failed: returned a 32 x 32 image" in html.render(sample)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if CHROMIUM is None:
+        pytest.skip("needs chromium: none of chromium, chromium-browser, google-chrome is on PATH")
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("which", ["sample", "unmetered"])
+def test_page_fits_and_is_quiet(
+    browser, request: pytest.FixtureRequest, tmp_path: Path, which: str, width: int, scheme: str
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(html.render(request.getfixturevalue(which)), encoding="utf-8")
+    said: list[str] = []
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("requestfailed", lambda failed: said.append(failed.url))
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    loaded = page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth)")
+    assert loaded == [64] * (79 if which == "sample" else 0)  # 40 requests, one of them failed
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("[...document.images].every(i => i.alt)")
+    page.close()
+    assert said == []
+
+
+def test_page_is_usable_by_keyboard_and_structure(
+    browser, sample: Path, evil: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(html.render(sample), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto(path.as_uri())
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    wide = "[...document.querySelectorAll('.scroll')].filter(d => d.scrollWidth > d.clientWidth)"
+    assert page.evaluate(f"{wide}.length") > 0
+    assert page.evaluate(f"{wide}.every(d => d.tabIndex === 0 && d.getAttribute('aria-label'))")
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    labels = "[...document.querySelectorAll('[aria-labelledby]')]"
+    assert page.evaluate(
+        f"{labels}.every(e => document.getElementById(e.getAttribute('aria-labelledby')))"
+    )
+    assert evil in page.inner_text("main")
+    page.close()

@@ -1,0 +1,1 @@
+"""Un0, the gated sparse model, and the dense diffusion it is weighed against."""

@@ -1,0 +1,111 @@
+"""The conventional rival: latent diffusion of diffusers' own classes, small enough for two cores.
+
+A PixArt transformer over 8 x 8 latent tokens with cross-attention to a T5 encoder, AutoencoderTiny
+for the latents, flow matching sampled by DPM-Solver++. Saved in diffusers layout, so the adapter
+that loads it is the one that loads any pipeline of a hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import (
+    AutoencoderTiny,
+    DPMSolverMultistepScheduler,
+    PixArtAlphaPipeline,
+    PixArtTransformer2DModel,
+)
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+__all__ = ["CAPTION_TOKENS", "autoencoder", "pipeline", "text_encoder", "tokenizer", "transformer"]
+
+CAPTION_TOKENS = 20  # the longest caption of the suite has 16 words, and one end token
+
+
+def autoencoder(channels: int = 32) -> AutoencoderTiny:
+    """64 x 64 pictures to 4 x 8 x 8 latents and back; images in [-1, 1]."""
+    return AutoencoderTiny(
+        encoder_block_out_channels=(channels,) * 4,
+        decoder_block_out_channels=(channels,) * 4,
+        num_encoder_blocks=(0, 0, 1, 3),
+        num_decoder_blocks=(3, 2, 1, 0),
+        latent_channels=4,
+    )
+
+
+def tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """One token a word of the suite's vocabulary, then an end token."""
+    vocabulary = {w: i for i, w in enumerate(["<pad>", "</s>", "<unk>", *words])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", vocabulary["</s>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=CAPTION_TOKENS,
+    )
+
+
+def text_encoder(vocabulary_size: int, width: int = 192, layers: int = 2) -> T5EncoderModel:
+    """A T5 encoder, trained from scratch together with the transformer."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=vocabulary_size,
+            d_model=width,
+            d_kv=width // 4,
+            num_heads=4,
+            d_ff=2 * width,
+            num_layers=layers,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            pad_token_id=0,
+            eos_token_id=1,
+        )
+    )
+
+
+def transformer(
+    width: int = 192, layers: int = 6, heads: int = 4, caption_width: int = 192
+) -> PixArtTransformer2DModel:
+    """Predicts the flow of 4 x 8 x 8 latents; 64 tokens, one a latent position."""
+    return PixArtTransformer2DModel(
+        num_attention_heads=heads,
+        attention_head_dim=width // heads,
+        in_channels=4,
+        out_channels=4,
+        num_layers=layers,
+        cross_attention_dim=width,
+        sample_size=8,
+        patch_size=1,
+        caption_channels=caption_width,
+        use_additional_conditions=False,
+    )
+
+
+def pipeline(
+    vae: AutoencoderTiny,
+    denoiser: PixArtTransformer2DModel,
+    encoder: T5EncoderModel,
+    words: PreTrainedTokenizerFast,
+) -> PixArtAlphaPipeline:
+    """Assembles the diffusers pipeline; `save_pretrained` writes the layout a hub would hold."""
+    return PixArtAlphaPipeline(
+        tokenizer=words,
+        text_encoder=encoder,
+        vae=vae,
+        transformer=denoiser,
+        scheduler=DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0
+        ),
+    )
+
+
+def parameters(module: torch.nn.Module) -> int:
+    """Counts parameters."""
+    return sum(p.numel() for p in module.parameters())

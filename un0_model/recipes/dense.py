@@ -1,0 +1,206 @@
+"""Trains the conventional baseline and saves it in diffusers layout.
+
+    un0bench train dense budget=cpu out=runs/train/dense
+
+First the autoencoder on pictures alone, then the transformer and its text encoder together: flow
+matching (Lipman et al. 2023) with logit-normal times (Esser et al. 2024), one caption in ten
+dropped for guidance (Ho and Salimans 2022), averaged weights.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+from torch import Tensor
+
+from suites.proc.sets import load_set, request_seed, select
+from suites.proc.verify import verify
+from suites.proc.words import VOCABULARY
+from un0_model import dense
+from un0_model.recipes.scenes import Scenes
+from un0_model.recipes.training import Stage, grid
+
+__all__ = ["BUDGETS", "main"]
+
+BUDGETS = {
+    "cpu": {"scenes": 160_000, "autoencoder": 9_000, "denoiser": 4_800, "batch": 64},
+    "gpu": {"scenes": 200_000, "autoencoder": 12_000, "denoiser": 40_000, "batch": 256},
+    "smoke": {"scenes": 200, "autoencoder": 4, "denoiser": 4, "batch": 8},
+}
+WIDTH, LAYERS = 192, 6
+DROPPED = 0.1
+PICTURES = 16  # a batch of the autoencoder: many small steps learn faster here than few large ones
+
+
+def main(
+    *, budget: str, out: Path, seed: int = 1, device: str = "cpu", limit_s: float | None = None
+) -> bool:
+    """Runs what is left of the recipe; True when the pipeline is saved."""
+    size = BUDGETS[budget]
+    scenes = Scenes(out.parent / "scenes", size["scenes"], seed=0)
+    vae = dense.autoencoder()
+    latents = _autoencoder_stage(vae, scenes, size, out, seed, device, limit_s)
+    if latents is None:
+        return False
+    words = dense.tokenizer(VOCABULARY)
+    encoder = dense.text_encoder(len(words), WIDTH)
+    denoiser = dense.transformer(WIDTH, LAYERS, caption_width=WIDTH)
+    pipe = dense.pipeline(vae, denoiser, encoder, words)
+    if not _denoiser_stage(pipe, scenes, latents, size, out, seed, device, limit_s):
+        return False
+    for part in (pipe.transformer, pipe.text_encoder, pipe.vae):
+        part.cpu().half()
+    pipe.save_pretrained(out / "pipeline", safe_serialization=True)
+    return True
+
+
+def _autoencoder_stage(
+    vae: AutoencoderTiny,
+    scenes: Scenes,
+    size: dict[str, int],
+    out: Path,
+    seed: int,
+    device: str,
+    limit_s: float | None,
+) -> Tensor | None:
+    """Trains the autoencoder, sets its scaling factor, returns latents float16 [n, 4, 8, 8]."""
+
+    def loss(rng: np.random.Generator, progress: float) -> Tensor:
+        images = scenes.batch(rng.integers(len(scenes), size=PICTURES), device) * 2 - 1
+        with torch.autocast(device, torch.bfloat16):
+            latents = vae.encoder(images)
+            noisy = latents + 0.05 * torch.randn_like(latents)
+            drawn = vae.decoder(noisy)
+        error = drawn.float() - images
+        # the last term keeps latents near unit scale, where the decoder's own clamp is harmless
+        return error.square().mean() * 5 + error.abs().mean() + 1e-3 * latents.square().mean()
+
+    def sample(path: Path) -> None:
+        images = scenes.batch(np.arange(50), device) * 2 - 1
+        with torch.no_grad():
+            again = vae.decode(vae.encode(images).latents).sample.clamp(-1, 1)
+        psnr = -10 * ((again - images) / 2).square().mean().log10().item()
+        path.with_suffix(".json").write_text(json.dumps({"psnr_db": psnr}))
+        grid(path, _bytes(torch.stack([images, again], 1).flatten(0, 1)))
+
+    done = Stage(
+        name="autoencoder",
+        out=out,
+        modules={"vae": vae},
+        loss=loss,
+        steps=size["autoencoder"],
+        lr=1e-3,
+        seed=seed,
+        ema=0.999,
+        device=device,
+        limit_s=limit_s,
+        sample=sample,
+    ).run()
+    if not done:
+        return None
+    path = out / "latents.npy"
+    if not path.exists():
+        with torch.no_grad():
+            chunks = [
+                vae.encode(
+                    scenes.batch(np.arange(i, min(i + 500, len(scenes))), device) * 2 - 1
+                ).latents.cpu()
+                for i in range(0, len(scenes), 500)
+            ]
+        np.save(path, torch.cat(chunks).half().numpy())
+    latents = torch.from_numpy(np.load(path))
+    # latents reach the denoiser at unit deviation, as every pipeline's scaling_factor promises
+    vae.register_to_config(scaling_factor=round(1 / latents[:5000].float().std().item(), 4))
+    return latents
+
+
+def _denoiser_stage(
+    pipe,
+    scenes: Scenes,
+    latents: Tensor,
+    size: dict[str, int],
+    out: Path,
+    seed: int,
+    device: str,
+    limit_s: float | None,
+) -> bool:
+    scale = pipe.vae.config.scaling_factor
+    count = len(scenes)
+    encoded = pipe.tokenizer(
+        [*scenes.captions, ""],
+        padding="max_length",
+        max_length=dense.CAPTION_TOKENS,
+        truncation=True,
+        return_tensors="pt",
+    )
+
+    def loss(rng: np.random.Generator, progress: float) -> Tensor:
+        index = rng.integers(count, size=size["batch"])
+        clean = (latents[torch.from_numpy(index)].float() * scale).to(device)
+        index[rng.random(len(index)) < DROPPED] = count
+        text = torch.from_numpy(index)
+        # logit-normal times, and noise from the step's own seed
+        t = torch.sigmoid(torch.from_numpy(rng.normal(size=len(index))).float()).to(device)
+        noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
+        mixed = torch.lerp(clean, noise, t[:, None, None, None])
+        mask = encoded.attention_mask[text].to(device)
+        with torch.autocast(device, torch.bfloat16):
+            caption = pipe.text_encoder(encoded.input_ids[text].to(device), attention_mask=mask)[0]
+            flow = pipe.transformer(
+                mixed,
+                encoder_hidden_states=caption,
+                encoder_attention_mask=mask,
+                timestep=t * 1000,
+                added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+            ).sample
+        return (flow.float() - (noise - clean)).square().mean()
+
+    def sample(path: Path) -> None:
+        prompts = select(load_set("val").prompts, "mini")[:60]
+        images = []
+        for i in range(0, len(prompts), 20):
+            some = prompts[i : i + 20]
+            seeds = [torch.Generator().manual_seed(request_seed(p.id, 0)) for p in some]
+            images.append(
+                pipe(
+                    [p.text for p in some],
+                    num_inference_steps=20,
+                    guidance_scale=3.0,
+                    height=64,
+                    width=64,
+                    generator=seeds,
+                    clean_caption=False,
+                    use_resolution_binning=False,
+                    max_sequence_length=dense.CAPTION_TOKENS,
+                    output_type="np",
+                ).images
+            )
+        pixels = (np.concatenate(images) * 255).round().astype(np.uint8)
+        right = [
+            verify(dict(p.spec or {}), image) for p, image in zip(prompts, pixels, strict=True)
+        ]
+        path.with_suffix(".json").write_text(json.dumps({"verified_val": float(np.mean(right))}))
+        grid(path, pixels)
+
+    return Stage(
+        name="denoiser",
+        out=out,
+        modules={"transformer": pipe.transformer, "text_encoder": pipe.text_encoder},
+        loss=loss,
+        steps=size["denoiser"],
+        lr=1e-3,
+        seed=seed,
+        ema=0.999,
+        device=device,
+        limit_s=limit_s,
+        sample=sample,
+    ).run()
+
+
+def _bytes(images: Tensor) -> np.ndarray:
+    pixels = images.add(1).mul(127.5).clamp(0, 255).round().byte()
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,67 @@
+"""Training pictures of the suite, drawn once and kept as a memory-mapped file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suites.proc.render import render
+from suites.proc.scene import caption
+from suites.proc.train import draw_batch
+from suites.proc.words import VOCABULARY
+
+__all__ = ["Scenes", "words_of"]
+
+_INDEX = {word: i + 1 for i, word in enumerate(VOCABULARY)}  # 0 pads
+CHUNK = 1000
+
+
+def words_of(text: str, length: int) -> list[int]:
+    """Word numbers of a caption, padded with 0 to `length`; an unknown word is left out."""
+    known = [_INDEX[w] for w in text.split() if w in _INDEX][:length]
+    return known + [0] * (length - len(known))
+
+
+class Scenes:
+    """`count` renders of the training split: images uint8 [n, 64, 64, 3], captions, word numbers.
+
+    Kept under `folder`; chunk i depends on (seed, i) alone, so a broken-off drawing goes on.
+    """
+
+    def __init__(self, folder: Path, count: int, seed: int, caption_words: int = 20) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"scenes-{count}-{seed}.npy"
+        self.captions: list[str] = []
+        done = path.exists()
+        part = path.with_suffix(".part.npy")
+        images = (
+            np.load(path, mmap_mode="r")
+            if done
+            else np.lib.format.open_memmap(
+                part, mode="w+", dtype=np.uint8, shape=(count, 64, 64, 3)
+            )
+        )
+        for first in range(0, count, CHUNK):
+            rng = np.random.default_rng([seed, first])
+            specs, _ = draw_batch(rng, min(CHUNK, count - first))
+            self.captions += [caption(s) for s in specs]
+            if not done:
+                for i, spec in enumerate(specs):
+                    images[first + i] = render(spec, rng)
+        if not done:
+            images.flush()
+            part.rename(path)
+            images = np.load(path, mmap_mode="r")
+        self.images = images
+        self.words = torch.tensor([words_of(c, caption_words) for c in self.captions])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, index: np.ndarray, device: str = "cpu") -> Tensor:
+        """Images [B, 3, 64, 64] in [0, 1] at the given rows."""
+        picked = torch.from_numpy(self.images[index])
+        return picked.to(device).permute(0, 3, 1, 2).float().div(255)

@@ -1,0 +1,209 @@
+"""The training loop that every recipe shares: resumable, seeded by step, its own cost recorded."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from harness.meters.all import All
+from harness.records import Span
+
+__all__ = ["Stage", "grid", "save_weights", "take_weights"]
+
+STATE = "state.safetensors"
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], **words: str) -> None:
+    """Writes safetensors beside and renames, so that a killed run leaves the old file whole."""
+    beside = path.with_suffix(".part")
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside, words)
+    beside.rename(path)
+
+
+def take_weights(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+    """Loads the tensors under a prefix into a module."""
+    own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+    module.load_state_dict({k: own[k] for k in module.state_dict()})
+
+
+def grid(path: Path, images: np.ndarray, columns: int = 10) -> None:
+    """Saves uint8 images [n, H, W, 3] as one sheet, doubled in size."""
+    n, height, width, _ = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + 4), columns * (width + 4), 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        y, x = i // columns * (height + 4), i % columns * (width + 4)
+        sheet[y : y + height, x : x + width] = image
+    Image.fromarray(sheet).resize(
+        (sheet.shape[1] * 2, sheet.shape[0] * 2), Image.Resampling.NEAREST
+    ).save(path)
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """One resumable training run.
+
+    loss(rng, progress) draws its own batch from rng and returns the loss; progress in [0, 1].
+    Learning rate: 200 steps of warm-up, constant, linear decay over the last `decay` of the steps.
+    """
+
+    name: str
+    out: Path
+    modules: dict[str, nn.Module]
+    loss: Callable[[np.random.Generator, float], Tensor]
+    steps: int
+    lr: float
+    seed: int
+    rates: Mapping[str, float] = field(default_factory=dict)
+    ema: float = 0.0
+    decay: float = 0.25
+    device: str = "cpu"
+    log_every: int = 100
+    save_every_s: float = 120.0
+    limit_s: float | None = None
+    sample: Callable[[Path], None] | None = None
+
+    def run(self) -> bool:
+        """Trains to the last step; False if `limit_s` ended this leg first (run again to go on)."""
+        folder = self.out / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for module in self.modules.values():
+            module.to(self.device).train()
+        optimiser = self._optimiser()
+        average = {k: v.detach().clone() for k, v in self._named()} if self.ema else {}
+        step = self._resume(folder / STATE, optimiser, average)
+        if step >= self.steps:
+            self._use(average)
+            return True
+        meter, began, cpu = All(), time.perf_counter_ns(), time.process_time()
+        meter.start()
+        meter.mark()
+        first, saved, losses = step, time.monotonic(), []
+        while step < self.steps:
+            losses.append(self._step(step, optimiser, average))
+            step += 1
+            spent = (time.perf_counter_ns() - began) / 1e9
+            if step % self.log_every == 0 or step == self.steps:
+                row = {"step": step, "loss": float(np.mean(losses)), "seconds": round(spent, 1)}
+                losses.clear()
+                with (folder / "curve.jsonl").open("a") as f:
+                    f.write(json.dumps(row) + "\n")
+            over = self.limit_s is not None and spent > self.limit_s
+            if time.monotonic() - saved > self.save_every_s or step == self.steps or over:
+                self._save(folder / STATE, optimiser, average, step)
+                saved = time.monotonic()
+            if over:
+                break
+        meter.mark()
+        span = Span(id=f"{first}-{step}", start_ns=began, end_ns=time.perf_counter_ns())
+        meter.stop()
+        self._record(folder / "cost.jsonl", span, meter, time.process_time() - cpu)
+        self._use(average)
+        if self.sample is not None:
+            for module in self.modules.values():
+                module.eval()
+            self.sample(folder / f"grid-{step:07d}.png")
+        return step >= self.steps
+
+    def _named(self) -> list[tuple[str, Tensor]]:
+        return [
+            (f"{m}.{k}", p)
+            for m, module in self.modules.items()
+            for k, p in module.named_parameters()
+        ]
+
+    def _optimiser(self) -> torch.optim.AdamW:
+        groups: dict[tuple[float, float], list[Tensor]] = {}
+        for name, p in self._named():
+            rate = next((r for part, r in self.rates.items() if part in name), 1.0)
+            pool = rate != 1.0 or p.ndim < 2
+            groups.setdefault((rate, 0.0 if pool else 0.01), []).append(p)
+        return torch.optim.AdamW(
+            [
+                {"params": ps, "lr": self.lr * rate, "rate": rate, "weight_decay": decay}
+                for (rate, decay), ps in groups.items()
+            ],
+            betas=(0.9, 0.98),
+        )
+
+    def _step(self, step: int, optimiser: torch.optim.AdamW, average: dict[str, Tensor]) -> float:
+        progress = step / self.steps
+        factor = min(1.0, (step + 1) / 200, (1 - progress) / self.decay)
+        for group in optimiser.param_groups:
+            group["lr"] = self.lr * group["rate"] * factor
+        torch.manual_seed(self.seed * 1_000_003 + step)
+        loss = self.loss(np.random.default_rng([self.seed, step]), progress)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_([p for _, p in self._named()], 1.0)
+        optimiser.step()
+        if average and step % 10 == 9:
+            weight = min(self.ema**10, (step + 1) / (step + 100))
+            with torch.no_grad():
+                for name, p in self._named():
+                    average[name].lerp_(p, 1 - weight)
+        return loss.item()
+
+    def _save(
+        self, path: Path, optimiser: torch.optim.AdamW, average: dict[str, Tensor], step: int
+    ) -> None:
+        tensors = {f"now/{k}": v for k, v in self._named()}
+        tensors |= {f"average/{k}": v for k, v in average.items()}
+        for name, p in self._named():
+            held = optimiser.state.get(p, {})
+            tensors |= {f"{part}/{name}": held[part] for part in ("exp_avg", "exp_avg_sq") if held}
+        save_weights(path, tensors, step=str(step))
+
+    def _resume(self, path: Path, optimiser: torch.optim.AdamW, average: dict[str, Tensor]) -> int:
+        if not path.exists():
+            return 0
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as f:
+            step = int(f.metadata()["step"])
+        tensors = load_file(path)
+        with torch.no_grad():
+            for name, p in self._named():
+                p.copy_(tensors[f"now/{name}"])
+                if average:
+                    average[name].copy_(tensors[f"average/{name}"])
+                if step:
+                    optimiser.state[p] = {
+                        "step": torch.tensor(float(step)),
+                        "exp_avg": tensors[f"exp_avg/{name}"].to(p.device),
+                        "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(p.device),
+                    }
+        return step
+
+    def _use(self, average: dict[str, Tensor]) -> None:
+        """The averaged weights are the ones that are sampled and shipped."""
+        with torch.no_grad():
+            for name, p in self._named():
+                if average:
+                    p.copy_(average[name])
+        for module in self.modules.values():
+            module.eval()
+
+    def _record(self, path: Path, span: Span, meter: All, cpu_s: float) -> None:
+        """One line a leg: seconds, processor seconds, joules by domain with their method."""
+        row = {
+            "steps": span.id,
+            "duration_s": round(span.duration_s, 1),
+            "cpu_s": round(cpu_s, 1),
+            "threads": torch.get_num_threads(),
+            "energy": [
+                {"domain": r.domain, "energy_j": r.energy_j, "method": r.method, "reason": r.reason}
+                for r in meter.readings([span])
+            ],
+        }
+        with path.open("a") as f:
+            f.write(json.dumps(row) + "\n")

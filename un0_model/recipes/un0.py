@@ -1,0 +1,189 @@
+"""Trains Un0: dictionary, then tokens with the gate; writes config.json and un0.safetensors.
+
+    un0bench train un0 budget=cpu out=runs/train/un0
+
+Stages resume. The dictionary is learned from pictures alone, the tokens by cross-entropy on its
+words; the gate learns through the gains of the neurons it chose, with noise on the choice that
+fades over the first half of the training.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suites.proc.scene import caption
+from suites.proc.sets import load_set, request_seed, select
+from suites.proc.train import draw_batch
+from suites.proc.verify import verify
+from suites.proc.words import VOCABULARY
+from un0_model.dictionary import Dictionary
+from un0_model.pipeline import WEIGHTS, Un0
+from un0_model.recipes.scenes import Scenes, words_of
+from un0_model.recipes.training import Stage, grid, save_weights
+from un0_model.tokens import Shape, TokenModel, uniforms
+
+__all__ = ["BUDGETS", "main"]
+
+BUDGETS = {
+    "cpu": {"scenes": 160_000, "dictionary": 14_000, "tokens": 6_400, "batch": 64},
+    "gpu": {"scenes": 200_000, "dictionary": 12_000, "tokens": 40_000, "batch": 256},
+    "smoke": {"scenes": 200, "dictionary": 4, "tokens": 4, "batch": 8},
+}
+PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
+SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
+
+
+def main(
+    *, budget: str, out: Path, seed: int = 1, device: str = "cpu", limit_s: float | None = None
+) -> bool:
+    """Runs what is left of the recipe; True when the weights are written."""
+    size = BUDGETS[budget]
+    scenes = Scenes(out.parent / "scenes", size["scenes"], seed=0)
+    dictionary = Dictionary()
+    words = _dictionary_stage(dictionary, scenes, size, out, seed, device, limit_s)
+    if words is None:
+        return False
+    model = TokenModel(SHAPE)
+    if not _tokens_stage(model, dictionary, scenes, words, size, out, seed, device, limit_s):
+        return False
+    ship(model.cpu(), dictionary.cpu(), out)
+    return True
+
+
+def _dictionary_stage(
+    dictionary: Dictionary,
+    scenes: Scenes,
+    size: dict[str, int],
+    out: Path,
+    seed: int,
+    device: str,
+    limit_s: float | None,
+) -> Tensor | None:
+    """Trains the dictionary, then writes every scene in its words int16 [n, 64]."""
+
+    def loss(rng: np.random.Generator, progress: float) -> Tensor:
+        images = scenes.batch(rng.integers(len(scenes), size=PICTURES), device)
+        with torch.autocast(device, torch.bfloat16):
+            drawn = dictionary(images)
+        error = drawn.float() - images
+        return error.square().mean() * 10 + error.abs().mean()
+
+    def sample(path: Path) -> None:
+        images = scenes.batch(np.arange(50), device)
+        again = dictionary.decode(dictionary.encode(images)).clamp(0, 1)
+        psnr = -10 * (again - images).square().mean().log10().item()
+        used = len(
+            dictionary.encode(scenes.batch(np.arange(min(2000, len(scenes))), device)).unique()
+        )
+        path.with_suffix(".json").write_text(json.dumps({"psnr_db": psnr, "words_used": used}))
+        both = torch.stack([images, again], 1).flatten(0, 1)
+        grid(path, _bytes(both))
+
+    done = Stage(
+        name="dictionary",
+        out=out,
+        modules={"dictionary": dictionary},
+        loss=loss,
+        steps=size["dictionary"],
+        lr=1e-3,
+        seed=seed,
+        ema=0.999,
+        device=device,
+        limit_s=limit_s,
+        sample=sample,
+    ).run()
+    if not done:
+        return None
+    path = out / "words.npy"
+    if not path.exists():
+        chunks = [
+            dictionary.encode(scenes.batch(np.arange(i, min(i + 500, len(scenes))), device)).cpu()
+            for i in range(0, len(scenes), 500)
+        ]
+        np.save(path, torch.cat(chunks).to(torch.int16).numpy())
+    return torch.from_numpy(np.load(path)).long()
+
+
+def _tokens_stage(
+    model: TokenModel,
+    dictionary: Dictionary,
+    scenes: Scenes,
+    words: Tensor,
+    size: dict[str, int],
+    out: Path,
+    seed: int,
+    device: str,
+    limit_s: float | None,
+) -> bool:
+    candidates = (2 * SHAPE.caption - 1) * SHAPE.proposals
+
+    def loss(rng: np.random.Generator, progress: float) -> Tensor:
+        index = torch.from_numpy(rng.integers(len(scenes), size=size["batch"]))
+        noise = torch.randn(size["batch"], SHAPE.layers, candidates) * max(0.0, 1 - 2 * progress)
+        with torch.autocast(device, torch.bfloat16):
+            return model.loss(
+                scenes.words[index].to(device), words[index].to(device), noise.to(device)
+            )
+
+    def sample(path: Path) -> None:
+        prompts = select(load_set("val").prompts, "mini")[:100]
+        batch = torch.tensor([words_of(p.text, SHAPE.caption) for p in prompts], device=device)
+        seeds = uniforms([request_seed(p.id, 0) for p in prompts]).to(device)
+        images = _bytes(dictionary.decode(model.generate(batch, seeds, 0.9)).clamp(0, 1))
+        right = [
+            verify(dict(p.spec or {}), image) for p, image in zip(prompts, images, strict=True)
+        ]
+        path.with_suffix(".json").write_text(json.dumps({"verified_val": float(np.mean(right))}))
+        grid(path, images)
+
+    return Stage(
+        name="tokens",
+        out=out,
+        modules={"tokens": model},
+        loss=loss,
+        steps=size["tokens"],
+        lr=2e-3,
+        rates={"pool": 2.0, "gate.key": 2.0, "gate.bias": 2.0},
+        seed=seed,
+        device=device,
+        limit_s=limit_s,
+        sample=sample,
+    ).run()
+
+
+@torch.no_grad()
+def ship(model: TokenModel, dictionary: Dictionary, out: Path, temperature: float = 0.9) -> None:
+    """Rounds the pool, counts the neurons chosen in 20,000 requests, writes the shipped files."""
+    rng = np.random.default_rng(20_000)
+    texts = [caption(s) for s in draw_batch(rng, 20_000)[0]]
+    chosen = torch.zeros(SHAPE.layers * SHAPE.neurons, dtype=torch.bool)
+    layer = torch.arange(SHAPE.layers)[:, None] * SHAPE.neurons
+    for i in range(0, len(texts), 500):
+        batch = torch.tensor([words_of(t, SHAPE.caption) for t in texts[i : i + 500]])
+        route = model.route(batch)
+        chosen[(route.index + layer)[route.gain > 0]] = True
+    for block in model.blocks:
+        block.freeze_pool()
+    config = {
+        "shape": SHAPE.as_dict(),
+        "words": list(VOCABULARY),
+        "temperature": temperature,
+        "chosen_in_20000": int(chosen.sum()),
+        "card_captions": texts[:100],
+    }
+    tensors = {f"tokens.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"dictionary.{k}": v for k, v in dictionary.state_dict().items()}
+    save_weights(
+        out / WEIGHTS, {k: v if v.dtype == torch.int8 else v.half() for k, v in tensors.items()}
+    )
+    (out / "config.json").write_text(json.dumps(config, indent=1))
+    Un0.from_pretrained(out)
+
+
+def _bytes(images: Tensor) -> np.ndarray:
+    return images.float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,203 @@
+"""The token model: writes the 64 dictionary words of a picture, one after the other, in one pass.
+
+Letters: B batch, W caption words, T = 64 tokens, D width, A heads, L layers, N pool neurons and
+K kept neurons a layer, Q = 4 digits of a dictionary word.
+Each block is attention over caption and earlier tokens, a thin dense trunk, and K gated neurons
+chosen once per image out of N: x += (relu(LN(x) U^T) * gain) V.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from un0_model.dictionary import LEVELS, TOKENS, WORDS, code_of, digits_of
+from un0_model.gate import Gate, Route
+
+__all__ = ["Shape", "TokenModel", "uniforms"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Sizes of a token model; `as_dict` is what config.json holds."""
+
+    vocabulary: int
+    caption: int = 20
+    width: int = 128
+    heads: int = 4
+    layers: int = 4
+    trunk: int = 256
+    neurons: int = 8192
+    keep: int = 8
+    proposals: int = 4
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class Block(nn.Module):
+    """One layer; the pool's rows are U then V, interleaved: one contiguous read a neuron."""
+
+    def __init__(self, s: Shape) -> None:
+        super().__init__()
+        self.heads = s.heads
+        self.norm_a, self.norm_b = nn.LayerNorm(s.width), nn.LayerNorm(s.width)
+        self.qkv = nn.Linear(s.width, 3 * s.width)
+        self.out = nn.Linear(s.width, s.width)
+        self.up, self.down = nn.Linear(s.width, s.trunk), nn.Linear(s.trunk, s.width)
+        self.pool = nn.Parameter(torch.randn(s.neurons, 2 * s.width) * s.width**-0.5)
+        nn.init.normal_(self.pool.data[:, s.width :], std=0.02)
+        self.register_buffer("scale", None)
+
+    def freeze_pool(self) -> None:
+        """Rounds the pool to int8, one scale a row: what is shipped and what inference reads."""
+        scale = self.pool.detach().abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / 127
+        rows = (self.pool.detach() / scale).round().to(torch.int8)
+        self.pool = nn.Parameter(rows, requires_grad=False)
+        self.scale = scale
+
+    def gather(self, index_BK: Tensor) -> Tensor:
+        """The chosen rows [B, K, 2 D]: a small network that serves all tokens of an image."""
+        rows = F.embedding(index_BK, self.pool)
+        return rows if self.scale is None else rows.float() * F.embedding(index_BK, self.scale)
+
+    def body(self, x: Tensor, rows_BKE: Tensor, gain_BK: Tensor) -> Tensor:
+        """Trunk and gated neurons; x [B, T, D]."""
+        y = self.norm_b(x)
+        read, write = rows_BKE.chunk(2, dim=-1)
+        active = F.relu(y @ read.transpose(1, 2)) * gain_BK[:, None, :]
+        return x + self.down(F.relu(self.up(y))) + active @ write
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [B, A, T, D/A]."""
+        shape = (x.shape[0], x.shape[1], 3, self.heads, -1)
+        q, k, v = self.qkv(self.norm_a(x)).view(shape).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def join(self, x: Tensor, heads: Tensor) -> Tensor:
+        """Adds attention's answer [B, A, T, D/A] to x [B, T, D]."""
+        return x + self.out(heads.transpose(1, 2).flatten(2))
+
+
+class TokenModel(nn.Module):
+    """p(word_t | caption, words before t), digit after digit."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        s = self.shape = shape
+        self.word = nn.Embedding(s.vocabulary, s.width, padding_idx=0)
+        self.code = nn.Embedding(WORDS + 1, s.width)  # the last row starts a picture
+        self.place = nn.Parameter(torch.randn(s.caption + TOKENS, s.width) * 0.02)
+        self.gate = Gate(
+            layers=s.layers, neurons=s.neurons, keep=s.keep, proposals=s.proposals, width=s.width
+        )
+        self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
+        self.norm = nn.LayerNorm(s.width)
+        self.head = nn.Linear(s.width, s.width)
+        self.digit = nn.ModuleList(nn.Embedding(n, s.width) for n in LEVELS[:-1])
+        self.logits = nn.ModuleList(nn.Linear(s.width, n) for n in LEVELS)
+        for table in (self.word, self.code, *self.digit):
+            nn.init.normal_(table.weight, std=0.02)
+
+    def route(self, words_BW: Tensor, noise: Tensor | None = None) -> Route:
+        """Gates once per image, from the mean of the caption's word vectors."""
+        known = (words_BW > 0).float()
+        caption = (self.word(words_BW) * known[..., None]).sum(1) / known.sum(1, keepdim=True)
+        return self.gate(words_BW, caption * 8, noise)
+
+    def loss(self, words_BW: Tensor, code_BT: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy in nats per token, teacher forced, all tokens in parallel."""
+        route = self.route(words_BW, noise)
+        start = torch.full_like(code_BT[:, :1], WORDS)
+        before = self.code(torch.cat([start, code_BT[:, :-1]], dim=1))
+        x = torch.cat([self.word(words_BW), before], dim=1) + self.place
+        mask = self._mask(words_BW)
+        for layer, block in enumerate(self.blocks):
+            q, k, v = block.split(x)
+            x = block.join(x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+            x = block.body(x, block.gather(route.index[:, layer]), route.gain[:, layer])
+        u = self.head(self.norm(x[:, self.shape.caption :]))
+        digits = digits_of(code_BT)
+        total = u.new_zeros(())
+        for q, logits in enumerate(self.logits):
+            total = total + F.cross_entropy(
+                logits(F.relu(u)).flatten(0, 1).float(), digits[..., q].flatten()
+            )
+            if q < len(self.digit):
+                u = u + self.digit[q](digits[..., q])
+        return total
+
+    def _mask(self, words_BW: Tensor) -> Tensor:
+        """True where a position may look: at known caption words and at tokens not after itself."""
+        n = self.shape.caption + TOKENS
+        causal = torch.ones(n, n, dtype=torch.bool, device=words_BW.device).tril()
+        causal[: self.shape.caption, : self.shape.caption] = True
+        known = F.pad(words_BW > 0, (0, TOKENS), value=True)
+        return (causal & known[:, None, :])[:, None]
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        words_BW: Tensor,
+        uniform_BTQ: Tensor,
+        temperature: float = 1.0,
+        route: Route | None = None,
+    ) -> Tensor:
+        """Words [B, 64] drawn by inverse transform from uniform numbers in [0, 1): [B, 64, 4].
+
+        The caption is read once; then each token is computed once, with cached keys and values.
+        `route` replays the gate's decision of an earlier pass.
+        """
+        route = self.route(words_BW) if route is None else route
+        rows = [b.gather(route.index[:, i]) for i, b in enumerate(self.blocks)]
+        caption, batch = self.shape.caption, words_BW.shape[0]
+        mask = self._mask(words_BW)
+        x = self.word(words_BW) + self.place[:caption]
+        cache = []
+        for i, block in enumerate(self.blocks):
+            q, k, v = block.split(x)
+            heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[..., :caption, :caption])
+            x = block.body(block.join(x, heads), rows[i], route.gain[:, i])
+            room = k.new_empty(2, batch, k.shape[1], caption + TOKENS, k.shape[3])
+            room[0, :, :, :caption], room[1, :, :, :caption] = k, v
+            cache.append(room)
+        code = words_BW.new_empty(batch, TOKENS)
+        last = torch.full_like(code[:, 0], WORDS)
+        for t in range(TOKENS):
+            at = caption + t
+            x = (self.code(last) + self.place[at])[:, None]
+            seen = mask[:, :, at : at + 1, : at + 1]
+            for i, block in enumerate(self.blocks):
+                q, k, v = block.split(x)
+                cache[i][0, :, :, at : at + 1], cache[i][1, :, :, at : at + 1] = k, v
+                heads = F.scaled_dot_product_attention(
+                    q, cache[i][0, :, :, : at + 1], cache[i][1, :, :, : at + 1], attn_mask=seen
+                )
+                x = block.body(block.join(x, heads), rows[i], route.gain[:, i])
+            last = code[:, t] = self._draw(x[:, 0], uniform_BTQ[:, t], temperature)
+        return code
+
+    def _draw(self, x_BD: Tensor, uniform_BQ: Tensor, temperature: float) -> Tensor:
+        """One dictionary word [B], its digits one after the other."""
+        u = self.head(self.norm(x_BD))
+        digits = []
+        for q, logits in enumerate(self.logits):
+            p = (logits(F.relu(u)).float() / temperature).softmax(-1).cumsum(-1)
+            drawn = (p < uniform_BQ[:, q : q + 1] * p[:, -1:]).sum(-1).clamp(max=LEVELS[q] - 1)
+            digits.append(drawn)
+            if q < len(self.digit):
+                u = u + self.digit[q](drawn)
+        return code_of(torch.stack(digits, dim=-1))
+
+
+def uniforms(seeds: Sequence[int]) -> Tensor:
+    """Uniform numbers [B, 64, 4] from each request's own seed: the same in any batch."""
+    shape = (TOKENS, len(LEVELS))
+    return torch.from_numpy(
+        np.stack([np.random.default_rng(s).random(shape, dtype=np.float32) for s in seeds])
+    )
