@@ -174,7 +174,7 @@ class TraceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineState:
-    """State beside a window: clocks, load, steal, heat, that tell unlike windows apart; None = unseen."""
+    """State beside a window, by which unlike windows are told apart; None = unseen."""
 
     cpu_mhz: float | None = None
     steal_share: float | None = None

@@ -31,7 +31,7 @@ BUDGETS = {
     "gpu": {"scenes": 200_000, "autoencoder": 12_000, "denoiser": 40_000, "batch": 256},
     "smoke": {"scenes": 200, "autoencoder": 4, "denoiser": 4, "batch": 8},
 }
-WIDTH, LAYERS = 192, 6
+WIDTH, LAYERS = 160, 6
 DROPPED = 0.1
 PICTURES = 16  # a batch of the autoencoder: many small steps learn faster here than few large ones
 

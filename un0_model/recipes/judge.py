@@ -34,7 +34,7 @@ from un0_model.recipes.training import Stage, save_weights
 __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
-    "cpu": {"steps": 900, "batch": 192, "reference": 20_000},
+    "cpu": {"steps": 1_200, "batch": 96, "reference": 20_000},
     "gpu": {"steps": 12_000, "batch": 384, "reference": 20_000},
     "smoke": {"steps": 4, "batch": 24, "reference": 200},
 }
@@ -102,7 +102,7 @@ def main(
 
 
 def own_batch(rng: np.random.Generator, count: int, kinds: int = 3) -> tuple[np.ndarray, list[str]]:
-    """Renders uint8 [n, 64, 64, 3] of three categories; emblems with equal frequency for all pairs."""
+    """Renders uint8 [n, 64, 64, 3] of three categories; every emblem pair equally often."""
     names = [CATEGORIES[i] for i in rng.permutation(len(CATEGORIES))[:kinds]]
     specs, _ = draw_batch(rng, count, categories=names)
     for spec in specs:

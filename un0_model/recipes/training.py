@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,35 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from harness.errors import AuditStopped, ConfigError
 from harness.meters.all import All
 from harness.records import Span
 
-__all__ = ["Stage", "grid", "save_weights", "take_weights"]
+__all__ = ["Stage", "grid", "save_weights", "start", "take_weights"]
 
 STATE = "state.safetensors"
+
+
+def start(
+    recipe: Callable[..., bool], budgets: Mapping[str, Any], name: str, config: Mapping[str, Any]
+) -> int:
+    """Runs a recipe from its configuration; 0 finished, 3 broken off by `limit_s`.
+
+    Raises ConfigError on an unknown budget or a device that is not here.
+    """
+    budget, device = config["budget"], config["device"]
+    if budget not in budgets:
+        raise ConfigError(f"budget={budget} is unknown; choose one of {', '.join(budgets)}.")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(f"device={device} is not on this machine; use device=cpu.")
+    if config["threads"]:
+        torch.set_num_threads(int(config["threads"]))
+    out = Path(config["out"] or f"runs/train/{name}")
+    done = recipe(
+        budget=budget, out=out, seed=config["seed"], device=device, limit_s=config["limit_s"]
+    )
+    print(f"{name}: {'finished' if done else 'not finished, run again to go on'}, in {out}")
+    return 0 if done else AuditStopped.exit_code
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], **words: str) -> None:
@@ -84,9 +108,10 @@ class Stage:
         if step >= self.steps:
             self._use(average)
             return True
-        meter, began, cpu = All(), time.perf_counter_ns(), time.process_time()
+        meter = All()
         meter.start()
         meter.mark()
+        began, cpu = time.perf_counter_ns(), time.process_time()
         first, saved, losses = step, time.monotonic(), []
         while step < self.steps:
             losses.append(self._step(step, optimiser, average))
@@ -97,14 +122,19 @@ class Stage:
                 losses.clear()
                 with (folder / "curve.jsonl").open("a") as f:
                     f.write(json.dumps(row) + "\n")
+                left_s = (self.steps - step) * spent / (step - first)
+                print(
+                    f"{self.name} {step}/{self.steps} loss {row['loss']:.4f} {left_s:.0f} s left",
+                    flush=True,
+                )
             over = self.limit_s is not None and spent > self.limit_s
             if time.monotonic() - saved > self.save_every_s or step == self.steps or over:
                 self._save(folder / STATE, optimiser, average, step)
                 saved = time.monotonic()
             if over:
                 break
-        meter.mark()
         span = Span(id=f"{first}-{step}", start_ns=began, end_ns=time.perf_counter_ns())
+        meter.mark()
         meter.stop()
         self._record(folder / "cost.jsonl", span, meter, time.process_time() - cpu)
         self._use(average)

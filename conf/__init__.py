@@ -1,0 +1,3 @@
+"""Hydra groups: suite, system, meter, claim."""
+
+__all__: list[str] = []

@@ -1,0 +1,99 @@
+"""Files a system or metric needs, named by where they are: a path, package data, or url + sha256.
+
+folder/of/weights                    a path
+package:un0_model/weights/dense      data of an installed package
+https://host/file.bin#sha256=<hex>   fetched once, checked, kept in the user's cache
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from importlib import resources
+from pathlib import Path
+
+from harness.errors import AssetError
+
+__all__ = ["cache_folder", "fetch", "resolve"]
+
+TIMEOUT_S = 60.0
+CHUNK_BYTES = 1 << 20
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """The existing file or folder of a name. Raises AssetError: what is missing, and the remedy."""
+    name = str(name_or_path)
+    if name.startswith(("https://", "http://", "file://")):
+        url, mark, digest = name.partition("#sha256=")
+        if not mark:
+            raise AssetError(f"{name} has no hash. Name it as URL#sha256=<64 hex digits>.")
+        return fetch(url, digest)
+    if name.startswith("package:"):
+        return _package(name)
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise AssetError(
+            f"No file or folder at {path.absolute()}. Check the path (it is read from the folder "
+            "the command runs in), or name package data as package:<package>/<path>."
+        )
+    return path
+
+
+def fetch(url: str, sha256: str, *, cache: Path | None = None) -> Path:
+    """Downloads a file once and checks its SHA-256; a cached file is checked again."""
+    folder = (cache or cache_folder()) / sha256[:16]
+    path = folder / (url.rsplit("/", 1)[-1] or "file")
+    if path.is_file():
+        if _sha256(path) == sha256:
+            return path
+        path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, beside.open("wb") as sink:
+            while chunk := source.read(CHUNK_BYTES):
+                sink.write(chunk)
+        found = _sha256(beside)
+        if found != sha256:
+            raise AssetError(
+                f"{url} has SHA-256 {found}, but {sha256} was named. The file changed at its "
+                "source, or something on the way changed it; do not use it."
+            )
+        os.replace(beside, path)
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise AssetError(
+            f"{url} cannot be fetched ({error}). Offline? Put the file at {path} "
+            "(its hash is checked) and run again."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+    return path
+
+
+def cache_folder() -> Path:
+    """Where fetched files are kept, after the XDG convention."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "un0bench"
+
+
+def _package(name: str) -> Path:
+    package, _, inside = name.removeprefix("package:").partition("/")
+    try:
+        path = Path(str(resources.files(package))) / inside
+    except ModuleNotFoundError:
+        raise AssetError(f"{name}: no package '{package}' is installed.") from None
+    if not path.exists():
+        raise AssetError(
+            f"{name} is not there ({path}). Reinstall un0bench, or train it: un0bench train "
+            f"{path.name}"
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

@@ -1,0 +1,340 @@
+"""One audit: the stages in order, with a progress bar each, and resume.
+
+prepare   prompts, claims and configuration are read, hashed and copied into the run
+measure   the main loop of measure.py; every finished window is on disk before the next opens
+score     a process of its own reads the images of metered windows
+judge     statistics and verdicts, from the files alone
+report    the manifest is closed, and the reports are drawn from the bundle
+
+From `score` on, every stage can be run again without the earlier ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import difflib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from harness import assets, bundle, environment, errors
+from harness.boundaries import boundaries_of
+from harness.draw import Draws
+from harness.errors import AuditStopped, ConfigError, InputError
+from harness.journal import Journal
+from harness.judge import derive
+from harness.measure import Session, measure
+from harness.plan import Plan, SystemPlan
+from harness.protocols import Meter
+from harness.records import PromptSet
+from harness.worker import build
+from reports import html, markdown
+from suites.claims import claims_bytes, load_claims_file
+from suites.proc.sets import load_set, to_jsonl
+from suites.prompts import read_prompt_file
+
+__all__ = ["STAGES", "audit", "known", "prompt_set"]
+
+STAGES = ("measure", "score", "judge", "report")
+HARNESS_KEYS = ("batch", "timeout_s")  # of a system's YAML: the parent's, not the class's
+NULL = {"_target_": "harness.systems.null.NullSystem", "batch": 16}
+
+
+def audit(config: Mapping[str, Any], run: Path, *, resume: bool = False, stage: str = "") -> Path:
+    """Runs the stages from `stage` on (all when empty) and returns the bundle.
+
+    Raises InputError where the input is wrong, AuditStopped where the audit could not finish.
+    """
+    if resume:
+        if not (run / "config.yaml").is_file():
+            raise InputError(f"Nothing to resume at {run}. Start it without --resume.")
+        config = bundle.read_yaml(run / "config.yaml")
+    elif run.exists():
+        raise InputError(
+            f"{run} exists. Choose another name=..., delete the folder, or continue it with: "
+            f"un0bench audit --resume name={run.name}"
+        )
+    finished = (run / "manifest.json").is_file()
+    first = stage or ("report" if finished else "measure")
+    todo = STAGES[STAGES.index(known(first, STAGES, "stage")) :]
+    if first == "measure" and finished:
+        raise InputError(f"{run} is finished; stages that can run again: {', '.join(STAGES[1:])}.")
+    with bundle.disk(run), _interruptible(run):
+        if "measure" in todo:
+            _measure(config, run)
+        if "score" in todo:
+            _score(run)
+        if "judge" in todo:
+            _judge(run)
+        _close(config, run)
+    return run
+
+
+def known(name: str, names: Iterable[str], what: str) -> str:
+    """The name itself; ConfigError naming the nearest known one where it is unknown."""
+    names = list(names)
+    if name in names:
+        return name
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise ConfigError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(names)}.")
+
+
+def prompt_set(suite: Mapping[str, Any]) -> PromptSet:
+    """The suite's own set, or the prompt file that `suite.prompts` names."""
+    if suite.get("prompts"):
+        return read_prompt_file(Path(suite["prompts"]))
+    return load_set(known(suite["set"], ("val", "test"), "suite.set"))
+
+
+# Measure ---------------------------------------------------------------------------------------
+
+
+def _measure(config: Mapping[str, Any], run: Path) -> None:
+    suite = config["suite"]
+    size = known(suite["size"], suite["sizes"], "suite.size")
+    chosen = suite["sizes"][size]
+    for key in chosen:
+        known(key, (field.name for field in dataclasses.fields(Plan)), f"suite.sizes.{size} key")
+    plan = Plan(**chosen, seed=config["seed"])
+    names = [known(config[role], config["systems"], role) for role in ("candidate", "baseline")]
+    if names[0] == names[1]:
+        raise ConfigError(f"candidate and baseline are both '{names[0]}'; name two systems.")
+    systems = {name: _system(name, config["systems"][name]) for name in names}
+    systems.setdefault("null", _system("null", config["systems"].get("null") or NULL))
+    prompts = prompt_set(suite)
+    claims = _claims(config["claims"])
+    for part in ("judge", "reference"):
+        if suite.get(part):
+            assets.resolve(suite[part])  # before minutes of measuring, not after
+    meter = build(config["meter"])
+    meter.start()
+    try:
+        machine = _prepare(config, run, prompts, claims, meter)
+        journal = Journal(run)
+        with _progress() as progress:
+            bar = progress.add_task("measure", total=2 * plan.pairs)
+
+            def step(what: str, done: int, total: int) -> None:
+                if what == "blocks":
+                    progress.update(bar, completed=done, total=total)
+                else:
+                    progress.update(bar, description=f"measure  {what}"[:32])
+                progress.refresh()
+
+            session = Session(
+                run=run,
+                plan=plan,
+                candidate=systems[names[0]],
+                baseline=systems[names[1]],
+                null_system=systems["null"],
+                meter=meter,
+                journal=journal,
+                draws=Draws(prompts.prompts, core=plan.core, seed=plan.seed),
+                step=step,
+            )
+            measure(session)
+            progress.update(bar, description="measure")
+            progress.refresh()
+    finally:
+        meter.stop()
+    devices = [str(systems[name].config.get("device", "cpu")) for name in names]
+    boundaries = boundaries_of(devices=devices, pue=config["pue"])
+    machine["boundaries"] = [dataclasses.asdict(boundary) for boundary in boundaries]
+    bundle.write_json(run / "environment.json", machine)
+    planned, wanted = session.pairs()
+    settings = {
+        "suite": suite["name"],
+        "size": size,
+        "machine": f"{machine['cpu_model']} x {machine['cpu_logical']}",
+        "pairs_planned": planned,
+        "pairs_wanted": wanted,
+        "resolution": "verified at 64 x 64; other sizes by the mean over boxes of pixels",
+    }
+    bundle.write_json(run / "settings.json", settings)
+    journal.compact()
+
+
+def _system(name: str, config: Mapping[str, Any]) -> SystemPlan:
+    inner = {key: value for key, value in config.items() if key not in HARNESS_KEYS}
+    batch = config.get("batch", 1)
+    if not isinstance(batch, int) or batch < 1:
+        raise ConfigError(f"systems.{name}.batch is {batch!r}; it is a whole number of at least 1.")
+    return SystemPlan(
+        name=name, config=inner, batch=batch, timeout_s=float(config.get("timeout_s", 600))
+    )
+
+
+def _claims(names: Sequence[str]) -> bytes:
+    """Claim files as one YAML stream: shipped ones by id, one's own by the path of a .yaml file."""
+    chunks = []
+    for name in names:
+        if str(name).endswith((".yaml", ".yml")):
+            load_claims_file(name)
+            chunks.append(b"---\n" + Path(name).read_bytes())
+        else:
+            chunks.append(claims_bytes([name]))
+    return b"".join(chunks)
+
+
+def _prepare(
+    config: Mapping[str, Any], run: Path, prompts: PromptSet, claims: bytes, meter: Meter
+) -> dict[str, Any]:
+    """Copies what was asked into the run before anything is measured; returns the machine."""
+    machine = environment.describe() | {"meter": dataclasses.asdict(meter.describe())}
+    if (run / "environment.json").is_file():
+        if differing := environment.unlike(bundle.read_json(run / "environment.json"), machine):
+            raise InputError(
+                f"{run} was begun on another machine ({'; '.join(differing)}). "
+                "Resume it there, or start a new one."
+            )
+        kept = (run / "prompts.jsonl").read_bytes()
+        if kept != to_jsonl(prompts.prompts):
+            raise InputError(f"The prompts are no longer those of {run}. Restore them.")
+        return machine
+    plan = {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "prompt_set": {
+            "name": prompts.name,
+            "version": prompts.version,
+            "sha256": prompts.sha256,
+            "prompts": len(prompts.prompts),
+        },
+    }
+    bundle.write_bytes(run / "prompts.jsonl", to_jsonl(prompts.prompts))
+    bundle.write_bytes(run / "claims.yaml", claims)
+    bundle.write_json(run / "partial" / "plan.json", plan)
+    bundle.write_json(run / "environment.json", machine)
+    bundle.write_yaml(run / "config.yaml", dict(config))
+    return machine
+
+
+# Score, judge, close ---------------------------------------------------------------------------
+
+
+def _score(run: Path) -> None:
+    systems = dict.fromkeys(row["system"] for row in bundle.read_table(run, "requests"))
+    total = len([name for name in systems if not name.startswith("control:")]) + 5
+    log = run / "logs" / "scoring.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as sink, _progress() as progress:
+        bar = progress.add_task("score", total=total)
+        command = [sys.executable, "-m", "harness.scoring", str(run)]
+        said: dict[str, Any] = {}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True) as process:
+            for line in process.stdout or ():
+                with contextlib.suppress(ValueError):
+                    said = json.loads(line)
+                progress.advance(bar, "scored" in said)
+                progress.refresh()
+        if process.returncode == 0:
+            progress.update(bar, completed=total)
+            progress.refresh()
+            return
+    kind = getattr(errors, str(said.get("class")), None)
+    if kind is not None:
+        raise kind(str(said["message"]))
+    raise AuditStopped(
+        f"Scoring ended with code {process.returncode}; see {log}. What was measured is kept; "
+        f"score again with: un0bench audit --resume --from=score name={run.name}"
+    )
+
+
+def _judge(run: Path) -> None:
+    with _progress() as progress:
+        bar = progress.add_task("judge", total=1)
+        progress.refresh()
+        claims = load_claims_file(run / "claims.yaml")
+        scores, verdicts = derive(bundle.evidence(run), claims)
+        bundle.write_table(run, "scores", bundle.score_rows(scores))
+        bundle.write_json(run / "verdicts.json", bundle.verdict_rows(verdicts))
+        progress.update(bar, completed=1)
+        progress.refresh()
+
+
+def _close(config: Mapping[str, Any], run: Path) -> None:
+    """Closes the manifest over everything and draws the reports; partial files go last."""
+    with _progress() as progress:
+        bar = progress.add_task("report", total=3)
+        bundle.write_manifest(run, _facts(config, run))
+        progress.update(bar, completed=1)
+        progress.refresh()
+        for module, name in ((html, "report.html"), (markdown, "report.md")):
+            bundle.write_bytes(run / name, module.render(run).encode())
+            progress.advance(bar)
+            progress.refresh()
+    shutil.rmtree(run / "partial", ignore_errors=True)
+
+
+def _facts(config: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """What the manifest says beside the files; from the last one where the journal is gone."""
+    if not (run / "partial").is_dir():
+        facts = bundle.read_manifest(run)
+        return {key: value for key, value in facts.items() if key not in ("files",)}
+    journal = Journal(run)
+    records = {record.window.id: record for record in journal.records}
+    blocks = []
+    for block in journal.blocks:
+        parts = [records[name] for name in block.windows if name in records]
+        nonces = {part.window.id: part.facts.get("nonce") for part in parts}
+        blocks.append({**dataclasses.asdict(block), "nonces": nonces})
+    loaded = {
+        record.window.system: record.facts.get("resident_bytes")
+        for record in journal.records
+        if record.window.kind == "load"
+    }
+    return {
+        **bundle.read_json(run / "partial" / "plan.json"),
+        "un0bench_version": _version(),
+        "name": run.name,
+        "suite": {key: config["suite"][key] for key in ("name", "size", "set")},
+        "systems": sorted(path.stem for path in (run / "cards").glob("*.json")),
+        "candidate": config["candidate"],
+        "baseline": config["baseline"],
+        "blocks": blocks,
+        "resident_bytes": loaded,
+    }
+
+
+def _version() -> str:
+    try:
+        return metadata.version("un0bench")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+# Shared by the stages --------------------------------------------------------------------------
+
+
+def _progress() -> Progress:
+    """A bar that is drawn only when told to, so that drawing costs nothing inside a window."""
+    return Progress(
+        TextColumn("{task.description:<32}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        auto_refresh=False,
+    )
+
+
+@contextlib.contextmanager
+def _interruptible(run: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = len(list((run / "partial").glob("w*.json")))
+        raise AuditStopped(
+            f"Interrupted. {kept} finished windows are kept in {run}; go on with: "
+            f"un0bench audit --resume name={run.name}"
+        ) from None

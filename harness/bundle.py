@@ -1,0 +1,303 @@
+"""The directory an audit leaves: its tables, its manifest of SHA-256, writing and reading both.
+
+Every table is Parquet with one schema, declared here once and documented in docs/bundle.md.
+Files are written beside their place, synced and renamed, so a killed audit leaves whole files.
+`report.html` and `report.md` print the manifest's digest and so stand outside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from PIL import Image
+
+from harness.errors import AuditStopped, InputError
+from harness.records import SCHEMA_VERSION, Boundary, Evidence, Prompt, Score, Verdict
+
+__all__ = [
+    "OUTSIDE",
+    "SCHEMAS",
+    "disk",
+    "evidence",
+    "features_name",
+    "file_hashes",
+    "image_path",
+    "manifest_digest",
+    "prompt_lines",
+    "read_features",
+    "read_image",
+    "read_json",
+    "read_manifest",
+    "read_prompts",
+    "read_table",
+    "read_yaml",
+    "score_rows",
+    "sha256_file",
+    "verdict_rows",
+    "write_bytes",
+    "write_features",
+    "write_image",
+    "write_json",
+    "write_manifest",
+    "write_table",
+    "write_yaml",
+]
+
+OUTSIDE = ("manifest.json", "report.html", "report.md")  # not hashed in the manifest
+
+
+def _schema(text: str) -> pa.Schema:
+    """Reads "name:type" fields; a trailing ? allows null."""
+    kinds = {"s": pa.string(), "i": pa.int64(), "f": pa.float64(), "b": pa.bool_()}
+    fields = []
+    for part in text.split():
+        name, kind = part.split(":")
+        fields.append(pa.field(name, kinds[kind[0]], nullable=kind.endswith("?")))
+    return pa.schema(fields)
+
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "windows": _schema(
+        "window:s kind:s system:s pair:i? order:s batch:i requests:i duration_s:f cpu_s:f? "
+        "start_ns:i end_ns:i domain:s energy_j:f? method:s? accuracy:f? resolution_j:f? "
+        "idle_w:f? void:b reason:s "
+        "cpu_mhz:f? steal_share:f? foreign_cpu_s:f? temperature_c:f? throttled:b?"
+    ),
+    "requests": _schema(
+        "request:i window:s system:s prompt_id:s seed:i core:b latency_ns:i? "
+        "image_sha256:s failure:s?"
+    ),
+    "batches": _schema("window:s first_index:i count:i sha256:s"),
+    "items": _schema("request:i system:s metric:s value:f"),
+    "traces": _schema("t_ns:i meter:s domain:s quantity:s value:f"),
+    "scores": _schema("system:s metric:s category:s value:f? low:f? high:f? n:i"),
+}
+
+
+# Writing ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def disk(run: Path) -> Iterator[None]:
+    """Turns a full disk into AuditStopped: what is kept, and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        kept = len(list((run / "partial").glob("w*.json")))
+        raise AuditStopped(
+            f"The disk is full: {error.filename or run}. {kept} finished windows are kept in "
+            f"{run}. Free some space, then go on with: un0bench audit --resume name={run.name}"
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a whole file or nothing: beside its place, synced, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("wb") as sink:
+            sink.write(data)
+            sink.flush()
+            os.fsync(sink.fileno())
+        os.replace(beside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_yaml(path: Path, value: Any) -> None:
+    write_bytes(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True).encode())
+
+
+def write_table(run: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes `name`.parquet; a missing column is null, a wrong type or an unknown column raises."""
+    schema = SCHEMAS[name]
+    rows = list(rows)
+    for row in rows:
+        if unknown := set(row) - set(schema.names):
+            raise ValueError(f"{name}.parquet has no column {sorted(unknown)}")
+    columns = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in schema]
+    for field, column in zip(schema, columns, strict=True):
+        if not field.nullable and column.null_count:
+            raise ValueError(f"{name}.parquet: column {field.name} cannot be empty")
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
+    write_bytes(run / f"{name}.parquet", sink.getvalue())
+
+
+def write_features(run: Path, system: str, rows: np.ndarray) -> None:
+    """Writes features/<system>.npy, [rows of that system in requests.parquet, d]."""
+    sink = io.BytesIO()
+    np.save(sink, rows, allow_pickle=False)
+    write_bytes(run / "features" / f"{features_name(system)}.npy", sink.getvalue())
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Writes uint8 [H, W, 3] as lossless PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, format="PNG", compress_level=1)
+
+
+def write_manifest(run: Path, facts: Mapping[str, Any]) -> None:
+    """Closes the bundle: the facts of the audit, and the SHA-256 of every file."""
+    write_json(
+        run / "manifest.json",
+        {**facts, "schema_version": SCHEMA_VERSION, "files": file_hashes(run)},
+    )
+
+
+def file_hashes(run: Path) -> dict[str, dict[str, Any]]:
+    """SHA-256 and size of every file that belongs in the manifest, by relative path."""
+    files = {}
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run).as_posix()
+        if path.is_file() and name not in OUTSIDE and not name.startswith("partial/"):
+            files[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    return files
+
+
+# Names -----------------------------------------------------------------------------------------
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def features_name(system: str) -> str:
+    """The file name of a system: `control:blur` is kept as `control-blur`."""
+    return system.replace(":", "-")
+
+
+def image_path(run: Path, system: str, request: int) -> Path:
+    return run / "images" / features_name(system) / f"{request}.png"
+
+
+def manifest_digest(run: Path) -> str:
+    """SHA-256 of manifest.json: the name of the whole bundle."""
+    return sha256_file(run / "manifest.json")
+
+
+# Reading ---------------------------------------------------------------------------------------
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing. Is {path.parent} a finished bundle?") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON: {error}. The bundle was edited or cut.") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file; a stream of several documents (claims.yaml) as their list."""
+    try:
+        documents = list(yaml.safe_load_all(path.read_text("utf-8")))
+        return documents[0] if len(documents) == 1 else documents
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing. Is {path.parent} a bundle?") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is no YAML: {error}. The bundle was edited or cut.") from None
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """The manifest; InputError where the folder is no finished bundle."""
+    if not (run / "manifest.json").is_file():
+        raise InputError(
+            f"{run} is no finished bundle (no manifest.json). Name the folder an audit printed, "
+            "or finish it with: un0bench audit --resume name=" + run.name
+        )
+    return read_json(run / "manifest.json")
+
+
+def read_table(run: Path, name: str) -> list[dict[str, Any]]:
+    """Rows of a table as plain dicts, in file order."""
+    path = run / f"{name}.parquet"
+    try:
+        return pq.ParquetFile(path).read().to_pylist()
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing. Is {run} a finished bundle?") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}. The bundle was edited or cut.") from None
+
+
+def read_image(path: Path) -> np.ndarray:
+    """uint8 [H, W, 3]."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def read_features(run: Path, system: str) -> np.ndarray | None:
+    """Rows of one system, or None where none were made."""
+    path = run / "features" / f"{features_name(system)}.npy"
+    return np.load(path, allow_pickle=False) if path.is_file() else None
+
+
+def prompt_lines(prompts: Iterable[Prompt]) -> bytes:
+    """JSONL bytes of a prompt set, the same for the same prompts."""
+    lines = []
+    for prompt in prompts:
+        row = {key: value for key, value in dataclasses.asdict(prompt).items() if value}
+        lines.append(json.dumps(row, sort_keys=True, ensure_ascii=False))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def read_prompts(run: Path) -> dict[str, Prompt]:
+    """Prompts by id."""
+    rows = [json.loads(line) for line in (run / "prompts.jsonl").read_text("utf-8").splitlines()]
+    return {row["id"]: Prompt(**{**row, "tags": tuple(row.get("tags", ()))}) for row in rows}
+
+
+def evidence(run: Path) -> Evidence:
+    """All that verdicts are computed from, read back from the files."""
+    config = read_yaml(run / "config.yaml")
+    requests = read_table(run, "requests")
+    systems = dict.fromkeys(row["system"] for row in requests)
+    features = {name: read_features(run, name) for name in systems}
+    machine = read_json(run / "environment.json")
+    boundaries = tuple(
+        Boundary(**{**row, "patterns": tuple(row["patterns"])}) for row in machine["boundaries"]
+    )
+    return Evidence(
+        candidate=config["candidate"],
+        baseline=config["baseline"],
+        windows=read_table(run, "windows"),
+        requests=requests,
+        items=read_table(run, "items"),
+        prompts=read_prompts(run),
+        features={name: rows for name, rows in features.items() if rows is not None},
+        reference=read_features(run, "reference"),
+        cards={path.stem: read_json(path) for path in sorted((run / "cards").glob("*.json"))},
+        boundaries=boundaries,
+        settings=read_json(run / "settings.json"),
+    )
+
+
+def score_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(score) for score in scores]
+
+
+def verdict_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(verdict) for verdict in verdicts]

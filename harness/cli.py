@@ -1,0 +1,169 @@
+"""The command `un0bench`: composes the configuration and calls what does the work.
+
+Modules are imported by the command that needs them, so that `--help` answers at once. Every
+error of ours is one line and an exit code: 1 a check failed, 2 the input is wrong, 3 stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import CheckFailed, InputError, Un0BenchError
+
+__all__ = ["main"]
+
+RECIPES = ("dense", "un0", "judge")
+EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 the input is wrong, 3 stopped (resumable)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except Un0BenchError as error:
+        print(f"un0bench: {error}", file=sys.stderr)
+        return error.exit_code
+    except PermissionError as error:
+        print(
+            f"un0bench: {error.filename} is not permitted ({error.strerror}). "
+            "Choose a folder you may write to with out=...",
+            file=sys.stderr,
+        )
+        return InputError.exit_code
+    except KeyboardInterrupt:
+        print("un0bench: interrupted.", file=sys.stderr)
+        return Un0BenchError.exit_code
+
+
+# Commands --------------------------------------------------------------------------------------
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    compose = importlib.import_module("harness.compose")
+    if arguments.multirun:
+        if arguments.resume or arguments.stage:
+            raise InputError("--resume and --from name one run; leave out --multirun.")
+        return compose.sweep(arguments.overrides, _run_one)
+    config = compose.compose(arguments.overrides, arguments.resume)
+    return _run_one(config, resume=arguments.resume, stage=arguments.stage)
+
+
+def _run_one(config: dict[str, Any], *, resume: bool = False, stage: str = "") -> int:
+    compose = importlib.import_module("harness.compose")
+    audit = importlib.import_module("harness.audit")
+    run = audit.audit(config, compose.run_folder(config), resume=resume, stage=stage)
+    for verdict in importlib.import_module("harness.bundle").read_json(run / "verdicts.json"):
+        print(f"{verdict['claim']:<18} {verdict['outcome']:<13} {_line(verdict)}")
+    print(f"report: {run / 'report.html'}")
+    return 0
+
+
+def _line(verdict: dict[str, Any]) -> str:
+    """The estimate with its interval where there is one, else the first reason."""
+    reasons = verdict.get("reasons") or [""]
+    if verdict.get("estimate") is None:
+        return str(reasons[0])
+    ends = (verdict.get("low"), verdict.get("high"))
+    interval = "" if None in ends else f" (95% {ends[0]:.4g} to {ends[1]:.4g})"
+    return f"{verdict['estimate']:.4g}{interval}  {reasons[0]}"
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    bundle = importlib.import_module("harness.bundle")
+    bundle.read_manifest(arguments.bundle)
+    for name, module in (("report.html", "reports.html"), ("report.md", "reports.markdown")):
+        text = importlib.import_module(module).render(arguments.bundle)
+        bundle.write_bytes(arguments.bundle / name, text.encode())
+        print(arguments.bundle / name)
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    differences = importlib.import_module("harness.verify").verify(arguments.bundle)
+    for difference in differences:
+        print(difference)
+    if differences:
+        raise CheckFailed(f"{arguments.bundle}: {len(differences)} differences.")
+    digest = importlib.import_module("harness.bundle").manifest_digest(arguments.bundle)
+    print(f"{arguments.bundle}: every file, score, verdict and report is as recorded.")
+    print(f"bundle {digest}")
+    return 0
+
+
+def _meters(arguments: argparse.Namespace) -> int:
+    card = importlib.import_module("harness.meters.all").All().describe()
+    for domain in card.domains:
+        if domain.method is None:
+            print(f"{domain.domain:<12} not read    {domain.reason}")
+            continue
+        tick = f"tick {domain.tick_s:.3g} s" if domain.tick_s else "tick unknown"
+        accuracy = f"{domain.accuracy:.0%}" if domain.accuracy is not None else "not stated"
+        print(f"{domain.domain:<12} {domain.method:<11} {tick}, accuracy {accuracy}")
+    return 0
+
+
+def _claims(arguments: argparse.Namespace) -> int:
+    claims = importlib.import_module("suites.claims").load_claims(arguments.ids or None)
+    for claim in claims:
+        print(f"{claim.id}\n    {claim.statement}")
+        if claim.threshold is not None:
+            direction = (claim.direction or "").replace("_", " ")
+            where = f" within the boundary {claim.boundary}" if claim.boundary else ""
+            quantity = claim.quantity.replace("_", " ")
+            print(f"    {quantity} {direction} {claim.threshold:g}{where}")
+        for endpoint in claim.endpoints:
+            print(f"    quality: {endpoint.metric} ({endpoint.kind}), margin {endpoint.margin:g}")
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    config = importlib.import_module("harness.compose").compose(arguments.overrides, name="train")
+    recipe = importlib.import_module(f"un0_model.recipes.{arguments.recipe}")
+    return importlib.import_module("un0_model.recipes.training").start(
+        recipe.main, recipe.BUDGETS, arguments.recipe, config
+    )
+
+
+# The parser ------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="un0bench",
+        description="Decides whether an efficiency claim about an image generator holds.",
+        epilog=EXIT_CODES,
+    )
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[..., int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
+        sub.set_defaults(command=command)
+        return sub
+
+    audit = add("audit", _audit, "measure, score and judge; prints where the report is")
+    audit.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. suite.size=full")
+    audit.add_argument("--resume", action="store_true", help="go on with the run named name=...")
+    stages = "with --resume: score, judge or report again"
+    audit.add_argument("--from", dest="stage", default="", metavar="STAGE", help=stages)
+    audit.add_argument("-m", "--multirun", action="store_true", help="sweep: candidate=a,b")
+    report = add("report", _report, "draw report.html and report.md again from a bundle")
+    report.add_argument("bundle", type=Path)
+    verify = add("verify", _verify, "check every hash and recompute every figure of a bundle")
+    verify.add_argument("bundle", type=Path)
+    add("meters", _meters, "list what can be metered here, and why the rest cannot")
+    claims = add("claims", _claims, "list claims, or explain those named")
+    claims.add_argument("ids", nargs="*", metavar="CLAIM")
+    train = add("train", _train, "train a shipped weight again")
+    train.add_argument("recipe", choices=RECIPES)
+    train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. budget=gpu")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Which requests are asked: cores that differ from block to block, and fillers never asked twice.
+
+Both come from one distribution: cycles over the prompt set, categories interleaved, every prompt
+once a cycle in a shuffled order. A cycle has its own seeds, so no request appears twice: cores use
+seed indices from 0, fillers of window w those from (w + 1) x 1,000,000.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from harness.records import Prompt
+from suites.proc.sets import request_seed
+
+__all__ = ["Draws"]
+
+FILLER_STRIDE = 1_000_000
+
+
+class Draws:
+    """Requests of one audit; the same prompts and seed give the same draws."""
+
+    def __init__(self, prompts: Sequence[Prompt], *, core: int, seed: int) -> None:
+        self.prompts, self.core_size, self.seed = tuple(prompts), core, seed
+        self._groups: dict[str, list[Prompt]] = {}
+        for prompt in self.prompts:
+            self._groups.setdefault(prompt.category, []).append(prompt)
+
+    def core(self, index: int) -> list[tuple[Prompt, int]]:
+        """Prompts and seeds of core `index`; consecutive cores continue one stream."""
+        start = index * self.core_size
+        return list(itertools.islice(self._stream(stream=0), start, start + self.core_size))
+
+    def filler(self, window: int) -> Iterator[tuple[Prompt, int]]:
+        """An endless stream of prompts and seeds that no other window shares."""
+        return self._stream(stream=window + 1)
+
+    def _stream(self, *, stream: int) -> Iterator[tuple[Prompt, int]]:
+        for cycle in itertools.count():
+            rng = np.random.default_rng([self.seed, stream, cycle])
+            index = stream * FILLER_STRIDE + cycle
+            for prompt in self._cycle(rng):
+                yield prompt, request_seed(prompt.id, index)
+
+    def _cycle(self, rng: np.random.Generator) -> list[Prompt]:
+        """Every prompt once: categories in turn, each in a shuffled order."""
+        keyed: list[tuple[float, Prompt]] = []
+        for group in self._groups.values():
+            order = rng.permutation(len(group))
+            places = (np.arange(len(group)) + rng.random()) / len(group)
+            keyed += [(place, group[i]) for place, i in zip(places, order, strict=True)]
+        return [prompt for _, prompt in sorted(keyed, key=lambda pair: pair[0])]

@@ -1,0 +1,196 @@
+"""What an audit has done so far, as single files under `runs/<name>/partial/`.
+
+`w0007.json` is a finished window with its readings, rows and traces; `b0003.json` a block that was
+started; `s0007.json` a window number that is taken. Each is synced and renamed, so after a kill
+every file is whole. A block whose two windows are not both there is void: its windows are kept,
+said to be void, and another block takes its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.bundle import disk, image_path, read_json, write_json, write_table
+from harness.records import EnergyReading, MachineState, TraceRow, Window
+
+__all__ = ["BlockRecord", "Journal", "WindowRecord"]
+
+REQUESTS_PER_WINDOW = 10_000_000  # request ids of window w start at w times this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowRecord:
+    """A finished window: the rows of every table that it contributes."""
+
+    window: Window
+    readings: Sequence[EnergyReading] = ()
+    requests: Sequence[Mapping[str, Any]] = ()
+    batches: Sequence[Mapping[str, Any]] = ()
+    traces: Sequence[TraceRow] = ()
+    meter_of: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRecord:
+    """A block that was started: which pair, in which order, over which core, in which windows."""
+
+    number: int
+    pair: int
+    order: str
+    core: int
+    windows: tuple[str, ...] = ()
+    void: bool = False
+    reason: str = ""
+
+
+class Journal:
+    """Reads and adds to the partial files of one run."""
+
+    def __init__(self, run: Path) -> None:
+        self.run, self.folder = run, run / "partial"
+        self.records: list[WindowRecord] = []
+        self.blocks: list[BlockRecord] = []
+        for path in sorted(self.folder.glob("w*.json")):
+            self.records.append(_record(read_json(path)))
+        for path in sorted(self.folder.glob("b*.json")):
+            row = read_json(path)
+            self.blocks.append(BlockRecord(**{**row, "windows": tuple(row["windows"])}))
+        numbers = [int(re.sub(r"\D", "", path.stem)) for path in self.folder.glob("s*.json")]
+        self.next_window = max(numbers, default=-1) + 1
+        self._void_partial_blocks()
+
+    def open_window(self) -> int:
+        """Takes the next window number; it stays taken if the audit is killed within the window."""
+        number = self.next_window
+        self.next_window += 1
+        with disk(self.run):
+            write_json(self.folder / f"s{number:04d}.json", {"window": f"w{number:04d}"})
+        return number
+
+    def add(self, record: WindowRecord) -> None:
+        with disk(self.run):
+            write_json(self.folder / f"{record.window.id}.json", dataclasses.asdict(record))
+        self.records.append(record)
+
+    def put_block(self, block: BlockRecord) -> None:
+        """Writes a block, or what became of it."""
+        with disk(self.run):
+            write_json(self.folder / f"b{block.number:04d}.json", dataclasses.asdict(block))
+        self.blocks = [old for old in self.blocks if old.number != block.number] + [block]
+
+    def windows(self, kind: str, system: str | None = None) -> list[WindowRecord]:
+        """Finished windows of a kind that are not void."""
+        return [
+            record
+            for record in self.records
+            if record.window.kind == kind
+            and not record.window.void
+            and system in (None, record.window.system)
+        ]
+
+    def compact(self) -> None:
+        """Writes windows, requests, batches and traces as tables; drops images without a row."""
+        owned = {
+            image_path(self.run, row["system"], row["request"])
+            for record in self.records
+            for row in record.requests
+        }
+        for path in (self.run / "images").rglob("*.png"):
+            if path not in owned:  # of a window that was not finished
+                path.unlink()
+        idle = self._idle_w()
+        windows, traces = [], []
+        for record in self.records:
+            windows += _window_rows(record, idle)
+            traces += [
+                dict(dataclasses.asdict(row), meter=record.meter_of.get(row.domain, ""))
+                for row in record.traces
+            ]
+        with disk(self.run):
+            write_table(self.run, "windows", windows)
+            write_table(self.run, "requests", [r for w in self.records for r in w.requests])
+            write_table(self.run, "batches", [r for w in self.records for r in w.batches])
+            write_table(self.run, "traces", traces)
+
+    def _idle_w(self) -> dict[str, float]:
+        """Watts of each domain at idle; with systems loaded where that was read, else bare."""
+        watts: dict[str, float] = {}
+        for state in ("bare", "loaded"):
+            for record in self.windows("idle", state):
+                for reading in record.readings:
+                    if reading.energy_j is not None:
+                        watts[reading.domain] = reading.energy_j / record.window.span.duration_s
+        return watts
+
+    def _void_partial_blocks(self) -> None:
+        finished = {record.window.id for record in self.records}
+        for block in list(self.blocks):
+            if block.void or (len(block.windows) == 2 and finished.issuperset(block.windows)):
+                continue
+            reason = "the audit was stopped within this block"
+            self.void(block, reason)
+
+    def void(self, block: BlockRecord, reason: str) -> None:
+        """Keeps a block and its windows, and says why they do not count."""
+        self.put_block(dataclasses.replace(block, void=True, reason=reason))
+        for at, record in enumerate(self.records):
+            if record.facts.get("block") == block.number and not record.window.void:
+                window = dataclasses.replace(record.window, void=True, reason=reason)
+                self.records[at] = dataclasses.replace(record, window=window)
+                with disk(self.run):
+                    row = dataclasses.asdict(self.records[at])
+                    write_json(self.folder / f"{window.id}.json", row)
+
+
+def _record(row: dict[str, Any]) -> WindowRecord:
+    state = MachineState(**row["window"].pop("state"))
+    return WindowRecord(
+        window=Window(**row["window"], state=state),
+        readings=tuple(EnergyReading(**reading) for reading in row["readings"]),
+        requests=row["requests"],
+        batches=row["batches"],
+        traces=tuple(TraceRow(**trace) for trace in row["traces"]),
+        meter_of=row["meter_of"],
+        facts=row["facts"],
+    )
+
+
+def _window_rows(record: WindowRecord, idle: Mapping[str, float]) -> list[dict[str, Any]]:
+    """A row per domain; one row with domain "" where nothing could be read."""
+    window = record.window
+    common = {
+        "window": window.id,
+        "kind": window.kind,
+        "system": window.system,
+        "pair": window.pair,
+        "order": window.order,
+        "batch": window.batch,
+        "requests": window.requests,
+        "duration_s": window.span.duration_s,
+        "cpu_s": window.cpu_s,
+        "start_ns": window.start_ns,
+        "end_ns": window.end_ns,
+        "void": window.void,
+        **dataclasses.asdict(window.state),
+    }
+    if not record.readings:
+        return [{**common, "domain": "", "reason": window.reason or "no meter reads here"}]
+    return [
+        {
+            **common,
+            "domain": reading.domain,
+            "energy_j": reading.energy_j,
+            "method": reading.method,
+            "accuracy": reading.accuracy,
+            "resolution_j": reading.resolution_j,
+            "idle_w": idle.get(reading.domain),
+            "reason": window.reason or reading.reason,
+        }
+        for reading in record.readings
+    ]

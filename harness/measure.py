@@ -1,0 +1,449 @@
+"""The main loop: warm up, idle, blocks of windows.
+
+An AB+BA pair of blocks is the unit of pairing. In a block both systems serve the same core, one
+after the other; the one that waits is stopped. Every finished window is on disk before the next
+opens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import secrets
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import environment
+from harness.bundle import disk, image_path, read_json, write_image, write_json
+from harness.draw import Draws
+from harness.errors import InputError
+from harness.journal import BlockRecord, Journal, WindowRecord
+from harness.plan import Plan, SystemPlan, wanted_pairs
+from harness.protocols import Meter
+from harness.records import Failure, MachineState, TraceRow, Window
+from harness.windows import Asked, Served, asked, core_rows, draw_fillers, rows, serve
+from harness.worker import Worker
+
+__all__ = ["Session", "measure"]
+
+COUNTER_TICKS = 50
+STEADY = 0.10  # warm-up ends when three stretches in a row differ by less than this
+STRETCH_S = 0.5
+LEAD_IN_DRIFT, LEAD_IN_S, LEAD_IN_LIMIT_S = 0.01, 10.0, 40.0
+
+
+Step = Callable[[str, int, int], None]
+
+
+def measure(session: Session) -> None:
+    """Fills the journal with everything the plan asks for and the journal does not yet hold."""
+    session.idle("bare")  # no system loaded: what the machine draws anyway
+    session.null(0)
+    with session.workers() as (candidate, baseline):
+        session.idle("loaded")  # both loaded, both stopped
+        for worker in (candidate, baseline):
+            session.warm_up(worker)
+        while (slot := session.next_block()) is not None:
+            pair, order = slot
+            block = session.start_block(pair, order)
+            core = session.draws.core(block.core)  # identical requests for both systems
+            for worker in (candidate, baseline) if order == "AB" else (baseline, candidate):
+                session.window(worker, core, block)  # the other one is stopped meanwhile
+        session.latency(candidate)
+    session.null(1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One run of the main loop over one journal, with its meter and its systems."""
+
+    run: Path
+    plan: Plan
+    candidate: SystemPlan
+    baseline: SystemPlan
+    null_system: SystemPlan
+    meter: Meter
+    journal: Journal
+    draws: Draws
+    step: Step = lambda what, done, total: None
+    _batch_s: dict[str, float] = field(default_factory=dict)
+    _min_s: float = 0.0
+    _traced: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _meter_of: Mapping[str, str] = field(default_factory=dict)
+    _gpu: bool = False
+
+    def __post_init__(self) -> None:
+        card = self.meter.describe()
+        ticks = [d.tick_s or 0.0 for d in card.domains if d.method == "counter"]
+        self._min_s = max([self.plan.min_window_s] + [COUNTER_TICKS * tick for tick in ticks])
+        self._gpu = any(d.domain.startswith("gpu:") and d.method for d in card.domains)
+        self._meter_of = card.notes.get("meter_of", {d.domain: card.name for d in card.domains})
+
+    # Windows -----------------------------------------------------------------------------------
+
+    def idle(self, state: str) -> None:
+        """Reads what the machine draws while nothing is asked of it."""
+        if self.journal.windows("idle", state):
+            return
+        number = self._open("idle", state)
+        self.meter.mark()
+        before, start_ns = environment.snapshot(), time.perf_counter_ns()
+        time.sleep(self.plan.idle_s)
+        end_ns = time.perf_counter_ns()
+        self.meter.mark()
+        window = Window(
+            id=f"w{number:04d}",
+            kind="idle",
+            system=state,
+            pair=None,
+            order="",
+            batch=0,
+            requests=0,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            cpu_s=None,
+            state=environment.state(before, own_cpu_s=None),
+        )
+        self._record(window)
+
+    def window(self, worker: Worker, core: Sequence[Any], block: BlockRecord) -> None:
+        """One window of a block: core among filler, then as many fillers drawn as core."""
+        self.step(f"pair {block.pair + 1} {block.order} {worker.name}", 0, 0)
+        number = int(block.windows[_position(block, worker.name == self.candidate.name)][1:])
+        asked_for = self._asked(worker, number, core)
+        worker.cont()
+        if self._gpu:
+            self._lead_in(worker)
+        window, served = self._metered(worker, "block", number, asked_for, block=block)
+        nonce = secrets.token_hex(16)
+        picked = {True: core_rows(served), False: draw_fillers(served, len(core), nonce)}
+        with disk(self.run):
+            for request, image, _ in picked[True] + picked[False]:
+                if not isinstance(image, Failure):
+                    write_image(image_path(self.run, worker.name, request.id), image)
+        written = [
+            row
+            for is_core, part in picked.items()
+            for row in rows(part, window=window.id, system=worker.name, core=is_core)
+        ]
+        self._record(window, served, written, {"block": block.number, "nonce": nonce})
+
+    def warm_up(self, worker: Worker) -> None:
+        """Runs until three half-second stretches agree within 10%, or the limit; says which."""
+        number = self._open("warm-up", worker.name)
+        stream = self._asked(worker, number, ())
+        rates: list[float] = []
+        parts: list[Served] = []
+        worker.cont()
+        start_ns = time.perf_counter_ns()
+        while not _steady(rates) and (time.perf_counter_ns() - start_ns) / 1e9 < self.plan.warmup_s:
+            parts.append(serve(worker, stream, min_s=STRETCH_S))
+            rates.append(parts[-1].duration_s / parts[-1].requests)
+        worker.stop()
+        batch = self._plan_of(worker).batch
+        self._batch_s[worker.name] = rates[-1] * batch
+        requests = sum(part.requests for part in parts)
+        reason = (
+            f"steady: three stretches within {STEADY:.0%} of each other, after {requests} requests"
+            if _steady(rates)
+            else f"ended at its limit of {self.plan.warmup_s:g} s after {requests} requests; "
+            "not shown to be steady"
+        )
+        window = self._window(worker.name, "warmup", number, batch, requests, start_ns, None)
+        self._record(dataclasses.replace(window, reason=reason))
+
+    def latency(self, worker: Worker) -> None:
+        """Serves the candidate at batch 1: every request's own time."""
+        if self.journal.windows("latency", worker.name):
+            return
+        number = self._open("latency", worker.name)
+        asked_for = asked(
+            self.draws,
+            window=number,
+            batch=1,
+            core=(),
+            expected_batches=self.plan.latency_requests,
+            rng=np.random.default_rng([self.plan.seed, number]),
+        )
+        worker.cont()
+        serve(worker, asked_for, min_s=0.0, min_requests=3)  # the first at this batch
+        window, served = self._metered(worker, "latency", number, asked_for)
+        picked = draw_fillers(served, served.requests, "0")
+        written = rows(picked, window=window.id, system=worker.name, core=False)
+        self._record(window, served, written)
+
+    def null(self, nth: int) -> None:
+        """Audits the constant image, alone, before the first and after the last block."""
+        if self.null_system.name in (self.candidate.name, self.baseline.name):
+            return
+        if len(self.journal.windows("null")) > nth:
+            return
+        worker = self._worker(self.null_system)
+        try:
+            worker.load()
+            self._keep_card(worker)
+            number = self._open("null", worker.name)
+            asked_for = self._asked(worker, number, ())
+            serve(worker, asked_for, min_s=STRETCH_S)
+            window, served = self._metered(worker, "null", number, asked_for)
+        finally:
+            worker.close()
+        self._record(window, served)
+
+    # Blocks ------------------------------------------------------------------------------------
+
+    def next_block(self) -> tuple[int, str] | None:
+        """The first missing (pair, order), or None when the planned number of pairs is there."""
+        have = {(b.pair, b.order) for b in self.journal.blocks if not b.void}
+        pairs = self.plan.pairs
+        if len(have) >= 2 * pairs:
+            pairs = self.pairs()[0]  # fixed from the pilot's spread alone; no later peek
+        self.step("blocks", len(have), 2 * pairs)
+        slots = [(pair, order) for pair in range(pairs) for order in ("AB", "BA")]
+        return next((slot for slot in slots if slot not in have), None)
+
+    def pairs(self) -> tuple[int, int]:
+        """Pairs planned, which a budget may cap, and pairs wanted."""
+        names = (self.candidate.name, self.baseline.name)
+        wanted = wanted_pairs(self.plan, self.journal.windows("block"), *names)
+        return max(self.plan.pairs, min(wanted, self.plan.max_pairs)), wanted
+
+    def start_block(self, pair: int, order: str) -> BlockRecord:
+        """Notes a block before it begins, with a core that no earlier block had."""
+        number = len(self.journal.blocks)
+        first, second = self.journal.open_window(), self.journal.open_window()
+        block = BlockRecord(
+            number=number,
+            pair=pair,
+            order=order,
+            core=number,
+            windows=(f"w{first:04d}", f"w{second:04d}"),
+        )
+        self.journal.put_block(block)
+        return block
+
+    # Workers -----------------------------------------------------------------------------------
+
+    def workers(self) -> _Workers:
+        return _Workers(self)
+
+    def _worker(self, system: SystemPlan) -> Worker:
+        return Worker(
+            system.name,
+            system.config,
+            log=self.run / "logs" / f"{system.name}.log",
+            timeout_s=system.timeout_s,
+            remedy="What was measured is kept; go on with: "
+            f"un0bench audit --resume name={self.run.name}",
+        )
+
+    def load(self, system: SystemPlan) -> Worker:
+        """Starts a worker and loads its system, in a window of its own; then stops it."""
+        number = self._open("load", system.name)
+        self.meter.mark()
+        start_ns = time.perf_counter_ns()
+        worker = self._worker(system)
+        try:
+            worker.load()
+        except BaseException:
+            worker.close()
+            raise
+        window = self._window(system.name, "load", number, 0, 0, start_ns, worker.cpu_s())
+        self.meter.mark()
+        worker.stop()
+        self._record(window, facts={"resident_bytes": worker.resident_bytes()})
+        self._keep_card(worker)
+        return worker
+
+    # Private -----------------------------------------------------------------------------------
+
+    def _keep_card(self, worker: Worker) -> None:
+        """Writes the system's card; refuses other weights than the run began with."""
+        path = self.run / "cards" / f"{worker.name}.json"
+        if path.is_file():
+            before, now = read_json(path)["weights_sha256"], worker.card["weights_sha256"]
+            if before != now:
+                worker.close()
+                raise InputError(
+                    f"The weights of {worker.name} are not those {self.run} began with "
+                    f"({before} against {now}). Restore them, or start a new audit."
+                )
+        with disk(self.run):
+            write_json(path, worker.card)
+
+    def _open(self, what: str, name: str) -> int:
+        self.step(f"{what} {name}", 0, 0)
+        return self.journal.open_window()
+
+    def _plan_of(self, worker: Worker) -> SystemPlan:
+        plans = (self.candidate, self.baseline, self.null_system)
+        return next(plan for plan in plans if plan.name == worker.name)
+
+    def _asked(self, worker: Worker, number: int, core: Sequence[Any]) -> Asked:
+        batch_s = self._batch_s.get(worker.name, 1.0)
+        return asked(
+            self.draws,
+            window=number,
+            batch=self._plan_of(worker).batch,
+            core=core,
+            expected_batches=math.ceil(self._min_s / batch_s) if core else 1,
+            rng=np.random.default_rng([self.plan.seed, number]),
+        )
+
+    def _metered(
+        self,
+        worker: Worker,
+        kind: str,
+        number: int,
+        asked_for: Asked,
+        *,
+        block: BlockRecord | None = None,
+    ) -> tuple[Window, Served]:
+        """Meters one stretch of work and stops the worker at its end."""
+        latency = kind == "latency"
+        self.meter.mark()
+        before, parent_before_s = environment.snapshot(), time.process_time()
+        served = serve(
+            worker,
+            asked_for,
+            min_s=self.plan.latency_s if latency else self._min_s,
+            min_requests=self.plan.latency_requests if latency else 0,
+            max_s=self.plan.latency_limit_s if latency else math.inf,
+        )
+        self.meter.mark()
+        own_s = time.process_time() - parent_before_s + (served.cpu_s or 0.0)
+        state = environment.state(before, own_cpu_s=own_s)
+        worker.stop()
+        window = Window(
+            id=f"w{number:04d}",
+            kind=kind,
+            system=worker.name,
+            pair=block.pair if block else None,
+            order=block.order if block else "",
+            batch=1 if latency else self._plan_of(worker).batch,
+            requests=served.requests,
+            start_ns=served.start_ns,
+            end_ns=served.end_ns,
+            cpu_s=served.cpu_s,
+            state=state,
+        )
+        return window, served
+
+    def _window(
+        self,
+        system: str,
+        kind: str,
+        number: int,
+        batch: int,
+        requests: int,
+        start_ns: int,
+        cpu_s: float | None,
+    ) -> Window:
+        return Window(
+            id=f"w{number:04d}",
+            kind=kind,
+            system=system,
+            pair=None,
+            order="",
+            batch=batch,
+            requests=requests,
+            start_ns=start_ns,
+            end_ns=time.perf_counter_ns(),
+            cpu_s=cpu_s,
+            state=MachineState(),
+        )
+
+    def _lead_in(self, worker: Worker) -> None:
+        """On a GPU: works until power drifts under 1% over 10 s, so that the window is at heat."""
+        stream = self._asked(worker, self.journal.open_window(), ())
+        end_s = time.monotonic() + LEAD_IN_LIMIT_S
+        means: list[float] = []
+        while time.monotonic() < end_s:
+            from_ns = time.perf_counter_ns()
+            serve(worker, stream, min_s=LEAD_IN_S / 2)
+            watts = [
+                row.value
+                for row in self.meter.traces()
+                if row.t_ns >= from_ns and row.quantity == "power_w" and row.domain[:4] == "gpu:"
+            ]
+            means.append(statistics.fmean(watts) if watts else 0.0)
+            if len(means) > 1 and abs(means[-1] - means[-2]) <= LEAD_IN_DRIFT * means[-2]:
+                return
+
+    def _record(
+        self,
+        window: Window,
+        served: Served | None = None,
+        written: Sequence[Mapping[str, Any]] = (),
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Puts a finished window on disk, with its readings and the traces since the last one."""
+        batches = [
+            {
+                "window": window.id,
+                "first_index": batch.requests[0].id,
+                "count": len(batch.requests),
+                "sha256": digest,
+            }
+            for batch, _, digest in (served.fillers if served else ())
+        ]
+        self.journal.add(
+            WindowRecord(
+                window=window,
+                readings=self.meter.readings([window.span]),
+                requests=written,
+                batches=batches,
+                traces=self._fresh_traces(),
+                meter_of=self._meter_of,
+                facts=dict(facts or {}),
+            )
+        )
+
+    def _fresh_traces(self) -> list[TraceRow]:
+        """Samples that no earlier window wrote down; each domain's come in order of time."""
+        seen: Counter[tuple[str, str]] = Counter()
+        fresh = []
+        for row in self.meter.traces():
+            key = (row.domain, row.quantity)
+            seen[key] += 1
+            if seen[key] > self._traced[key]:
+                fresh.append(row)
+        self._traced = seen
+        return fresh
+
+
+class _Workers:
+    """Candidate and baseline, loaded one after the other; both are closed at the end."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.open: list[Worker] = []
+
+    def __enter__(self) -> tuple[Worker, Worker]:
+        try:
+            for system in (self.session.candidate, self.session.baseline):
+                self.open.append(self.session.load(system))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self.open[0], self.open[1]
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self.open:
+            worker.close()
+
+
+def _position(block: BlockRecord, is_candidate: bool) -> int:
+    return 0 if (block.order == "AB") == is_candidate else 1
+
+
+def _steady(rates: Sequence[float]) -> bool:
+    last = rates[-3:]
+    return len(last) == 3 and max(last) <= (1 + STEADY) * min(last)

@@ -1,0 +1,174 @@
+"""Any text-to-image pipeline of diffusers, by hub id or by folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from safetensors import SafetensorError, safe_open
+
+from harness import assets
+from harness.errors import AssetError, ConfigError
+from harness.records import Failure, Request, SystemCard
+
+__all__ = ["DiffusersSystem"]
+
+
+class DiffusersSystem:
+    """Loads with `DiffusionPipeline.from_pretrained`, safetensors only; one generator a request.
+
+    `call` holds further keyword arguments of the pipeline's own call. A request's image depends
+    on its text and seed, not on the batch it came in (up to rounding).
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        steps: int = 50,
+        guidance: float = 7.5,
+        height: int | None = None,
+        width: int | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
+        threads: int | None = None,
+        compile: bool = False,
+        call: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model, self.steps, self.guidance = model, steps, guidance
+        self.size = {"height": height, "width": width}
+        self.dtype, self.device, self.threads = dtype, device, threads
+        self.compile, self.call = compile, dict(call or {})
+
+    def load(self) -> None:
+        """Raises AssetError: a folder or repository that is missing, gated, or cannot be read."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        dtype = getattr(torch, self.dtype, None)
+        if not isinstance(dtype, torch.dtype):
+            raise ConfigError(f"dtype={self.dtype} is none of torch's; use float32 or bfloat16.")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"device={self.device}, but torch sees no GPU. Use device=cpu.")
+        self.folder = _folder(self.model)
+        _check_weights(self.folder)
+        try:
+            self.pipeline = DiffusionPipeline.from_pretrained(
+                self.folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError, AttributeError) as error:
+            raise AssetError(
+                f"{self.folder} does not load as a diffusers pipeline ({_line(error)}). "
+                "Save it again with save_pretrained(..., safe_serialization=True)."
+            ) from error
+        self.pipeline.to(self.device)
+        self.pipeline.set_progress_bar_config(disable=True)
+        if self.compile:
+            part = "transformer" if hasattr(self.pipeline, "transformer") else "unet"
+            setattr(self.pipeline, part, torch.compile(getattr(self.pipeline, part)))
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request]) -> list[np.ndarray | Failure]:
+        """Generates uint8 images [H, W, 3], sRGB, on the host."""
+        generators = [torch.Generator("cpu").manual_seed(request.seed) for request in requests]
+        arguments = {key: value for key, value in self.size.items() if value is not None}
+        images = self.pipeline(
+            prompt=[request.prompt.text for request in requests],
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            generator=generators,
+            output_type="np",
+            **arguments,
+            **self.call,
+        ).images
+        self.shape = images.shape[1:3]
+        return [np.ascontiguousarray(image) for image in (images * 255).round().astype(np.uint8)]
+
+    def card(self) -> SystemCard:
+        """The pipeline's figures; a size that was left to the pipeline is 0."""
+        modules = [m for m in self.pipeline.components.values() if isinstance(m, torch.nn.Module)]
+        parameters = [p for module in modules for p in module.parameters()]
+        return SystemCard(
+            name=self.pipeline.__class__.__name__,
+            height=self.size["height"] or 0,
+            width=self.size["width"] or 0,
+            parameters=sum(p.numel() for p in parameters),
+            parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
+            precision=self.dtype,
+            steps=self.steps,
+            evaluations=self.steps * (2 if self.guidance > 1 else 1),
+            weights_sha256={
+                path.relative_to(self.folder).as_posix(): _sha256(path)
+                for path in sorted(self.folder.rglob("*.safetensors"))
+            },
+            notes={
+                "model": self.model,
+                "guidance": self.guidance,
+                "scheduler": type(self.pipeline.scheduler).__name__,
+                "compiled": self.compile,
+                "device": self.device,
+            },
+        )
+
+
+def _folder(model: str) -> Path:
+    """The folder of a pipeline; a hub id is downloaded into the hub's own cache."""
+    looks_like_id = model.count("/") == 1 and not model.startswith((".", "/", "~", "package:"))
+    if Path(model).exists() or not looks_like_id:
+        folder = assets.resolve(model)
+    else:
+        folder = Path(_downloaded(model))
+    if not (folder / "model_index.json").is_file():
+        raise AssetError(
+            f"{folder} holds no model_index.json, so it is no diffusers pipeline. Name the folder "
+            "that save_pretrained wrote."
+        )
+    return folder
+
+
+def _downloaded(model: str) -> str:
+    try:
+        return DiffusionPipeline.download(model, use_safetensors=True)
+    except GatedRepoError as error:
+        raise AssetError(
+            f"{model} is gated. Accept its terms on its page, log in with `hf auth login`, "
+            "and run again."
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise AssetError(
+            f"There is no folder {model} here, and the hub did not give it ({_line(error)}). Check "
+            "the name; offline, name a folder that save_pretrained wrote."
+        ) from error
+
+
+def _check_weights(folder: Path) -> None:
+    """Reads every file's header, so that a cut or broken file is named."""
+    files = sorted(folder.rglob("*.safetensors"))
+    if not files:
+        raise AssetError(
+            f"{folder} holds no .safetensors files, the only format read here. Save the pipeline "
+            "again with save_pretrained(..., safe_serialization=True)."
+        )
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as weights:
+                weights.keys()
+        except (SafetensorError, OSError) as error:
+            raise AssetError(
+                f"{path} is corrupt ({_line(error)}). Copy or download it again."
+            ) from error
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:300] + " ..."
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

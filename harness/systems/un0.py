@@ -1,0 +1,52 @@
+"""Un0, the sparse gated model of this repository."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from harness import assets
+from harness.errors import ConfigError
+from harness.records import Failure, Request, SystemCard, WorkProfile
+from un0_model.pipeline import Un0
+
+__all__ = ["Un0System"]
+
+
+class Un0System:
+    """Loads a folder of `un0bench train un0`; `temperature` None keeps the one trained for."""
+
+    def __init__(
+        self,
+        *,
+        model: str = "package:un0_model/weights/un0",
+        device: str = "cpu",
+        threads: int | None = None,
+        temperature: float | None = None,
+    ) -> None:
+        self.model, self.device, self.threads = model, device, threads
+        self.temperature = temperature
+
+    def load(self) -> None:
+        """Raises AssetError where the folder or its weights cannot be read."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"device={self.device}, but torch sees no GPU. Use device=cpu.")
+        self._un0 = Un0.from_pretrained(assets.resolve(self.model), device=self.device)
+        if self.temperature is not None:
+            self._un0.temperature = self.temperature
+
+    def generate(self, requests: Sequence[Request]) -> list[np.ndarray | Failure]:
+        """Generates uint8 images [64, 64, 3], sRGB, on the host."""
+        texts = [request.prompt.text for request in requests]
+        return list(self._un0.generate(texts, [request.seed for request in requests]))
+
+    def card(self) -> SystemCard:
+        return self._un0.card()
+
+    def profile(self, requests: Sequence[Request]) -> WorkProfile:
+        """Multiply-adds and bytes of one image by part, mean over the requests."""
+        return self._un0.profile([request.prompt.text for request in requests])

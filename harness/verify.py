@@ -1,0 +1,157 @@
+"""Recomputes everything of a bundle that can be recomputed, and says what differs.
+
+Files against the manifest; scores and verdicts from the rows, to 1e-9; images against the hashes in
+the rows, verified content again from pixels, and both reports byte for byte, where the images
+are there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness import bundle
+from harness.errors import InputError
+from harness.judge import derive
+from harness.metrics.verified import Verified
+from harness.records import Request
+from reports import html, markdown
+from suites.claims import load_claims_file
+
+__all__ = ["TOLERANCE", "verify"]
+
+TOLERANCE = 1e-9
+SHOWN = 20  # differences of one kind that are listed before they are only counted
+
+
+def verify(run: Path) -> list[str]:
+    """Differences between a bundle and what follows from it; empty when there are none.
+
+    Raises InputError where the folder is no finished bundle.
+    """
+    manifest = bundle.read_manifest(run)
+    found: list[str] = []
+    for check in (_files, _schemas, _derived, _images, _reports):
+        found += _listed(check, run, manifest)
+    return found
+
+
+def _listed(check: Callable[..., Iterator[str]], run: Path, manifest: dict[str, Any]) -> list[str]:
+    """A check's differences; one that cannot be made on a damaged bundle is itself a difference."""
+    lines: list[str] = []
+    try:
+        lines += check(run, manifest)
+    except (InputError, LookupError, ValueError, TypeError, OSError, pa.ArrowException) as error:
+        name = check.__name__.strip("_")
+        lines.append(f"{name}: cannot be recomputed ({type(error).__name__}: {error})")
+    more = len(lines) - SHOWN
+    return lines[:SHOWN] + ([f"and {more} more of this kind"] if more > 0 else [])
+
+
+def _files(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Every file is there with its hash, and no other is. Images may have been left out whole."""
+    stated, there = manifest["files"], bundle.file_hashes(run)
+    without_images = not (run / "images").exists()
+    for name in sorted(set(stated) | set(there)):
+        if name not in there:
+            if not (without_images and name.startswith("images/")):
+                yield f"{name}: missing"
+        elif name not in stated:
+            yield f"{name}: not in the manifest"
+        elif there[name]["sha256"] != stated[name]["sha256"]:
+            yield f"{name}: SHA-256 differs from the manifest"
+
+
+def _schemas(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    for name, schema in bundle.SCHEMAS.items():
+        path = run / f"{name}.parquet"
+        if path.is_file() and not pq.read_schema(path).equals(schema):
+            yield f"{name}.parquet: columns differ from the documented ones"
+
+
+def _derived(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Scores and verdicts from the rows."""
+    scores, verdicts = derive(bundle.evidence(run), load_claims_file(run / "claims.yaml"))
+    stated = {_key(row): row for row in bundle.read_table(run, "scores")}
+    derived = {_key(row): row for row in bundle.score_rows(scores)}
+    for key in sorted(set(stated) | set(derived)):
+        name = " ".join(key)
+        if key not in stated or key not in derived:
+            yield f"scores.parquet: {name} is {'extra' if key in stated else 'missing'}"
+            continue
+        for path, mine, theirs in _unequal(derived[key], stated[key], ""):
+            yield f"scores.parquet: {name} {path} is {theirs}, recomputed {mine}"
+    rows = json.loads(json.dumps(bundle.verdict_rows(verdicts)))
+    for path, mine, theirs in _unequal(rows, bundle.read_json(run / "verdicts.json"), ""):
+        yield f"verdicts.json: {path} is {theirs}, recomputed {mine}"
+
+
+def _images(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Pixels against the rows' hashes, and `verified` again."""
+    if not (run / "images").is_dir():
+        return
+    prompts, verified = bundle.read_prompts(run), Verified()
+    stated = {
+        (row["system"], row["request"]): row["value"]
+        for row in bundle.read_table(run, "items")
+        if row["metric"] == verified.name
+    }
+    unclaimed = {path.relative_to(run).as_posix() for path in (run / "images").rglob("*.png")}
+    for row in bundle.read_table(run, "requests"):
+        path = bundle.image_path(run, row["system"], row["request"])
+        name = path.relative_to(run).as_posix()
+        if name not in unclaimed:
+            continue
+        unclaimed.discard(name)
+        image = bundle.read_image(path)
+        if hashlib.sha256(image.tobytes()).hexdigest() != row["image_sha256"]:
+            yield f"{name}: not the image of its row in requests.parquet"
+        prompt = prompts[row["prompt_id"]]
+        if prompt.spec is None or image.shape[:2] != (64, 64):
+            continue
+        request = Request(id=row["request"], prompt=prompt, seed=row["seed"])
+        value = float(verified.rows([image], [request])[0, 0])
+        if stated.get((row["system"], row["request"])) != value:
+            yield f"items.parquet: verified of {name} differs from its pixels ({value:g})"
+    yield from (f"{name}: no row in requests.parquet" for name in sorted(unclaimed))
+
+
+def _reports(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Both reports again; they show pictures, so not where the images were left out."""
+    if not (run / "images").exists() and any(n.startswith("images/") for n in manifest["files"]):
+        return
+    for name, module in (("report.html", html), ("report.md", markdown)):
+        path = run / name
+        if not path.is_file():
+            yield f"{name}: missing; draw it with: un0bench report {run}"
+        elif path.read_bytes() != module.render(run).encode():
+            yield f"{name}: differs from the one drawn from this bundle"
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["system"], row["metric"], row["category"]
+
+
+def _unequal(mine: Any, theirs: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Leaves that differ: numbers by more than 1e-9 (relative above 1), all else exactly."""
+    if dataclasses.is_dataclass(mine) and not isinstance(mine, type):
+        mine = dataclasses.asdict(mine)
+    if isinstance(mine, dict) and isinstance(theirs, dict) and set(mine) == set(theirs):
+        for key in mine:
+            yield from _unequal(mine[key], theirs[key], f"{path}.{key}" if path else str(key))
+    elif isinstance(mine, list) and isinstance(theirs, list) and len(mine) == len(theirs):
+        for at, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+            yield from _unequal(a, b, f"{path}[{at}]")
+    elif isinstance(mine, float) and isinstance(theirs, int | float):
+        if not math.isclose(mine, theirs, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            yield path, mine, theirs
+    elif mine != theirs:
+        yield path, mine, theirs

@@ -1,0 +1,184 @@
+"""One metered window: batches in, images hashed on arrival, rows out after it has closed."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.draw import Draws
+from harness.journal import REQUESTS_PER_WINDOW
+from harness.records import Failure, Prompt, Request
+from harness.worker import Answer, Worker
+
+__all__ = ["Asked", "Batch", "Served", "asked", "core_rows", "draw_fillers", "rows", "serve"]
+
+KEEP_BYTES = 1 << 30  # filler images kept for the draw; beyond it, a random half goes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Requests that go out in one message; all core or all filler."""
+
+    requests: tuple[Request, ...]
+    core: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The batches of a window in order, without end, and how many of them hold the core."""
+
+    batches: Iterator[Batch]
+    core_batches: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Served:
+    """What a window left: every batch with its hash, and the images the draw may want."""
+
+    start_ns: int = 0
+    end_ns: int = 0
+    cpu_s: float | None = None
+    requests: int = 0
+    core: list[tuple[Batch, Answer]] = field(default_factory=list)
+    fillers: list[tuple[Batch, Answer | None, str]] = field(default_factory=list)
+
+    @property
+    def duration_s(self) -> float:
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+def asked(
+    draws: Draws,
+    *,
+    window: int,
+    batch: int,
+    core: Sequence[tuple[Prompt, int]],
+    expected_batches: int,
+    rng: np.random.Generator,
+) -> Asked:
+    """Puts the core's whole batches at random positions among the batches expected.
+
+    Everything expected is drawn here, before the window opens; a system that is faster than
+    expected makes the stream draw on.
+    """
+    number = itertools.count(window * REQUESTS_PER_WINDOW)
+    filler = draws.filler(window)
+    core_batches = -(-len(core) // batch)
+    total = max(expected_batches, core_batches)
+    places = set(rng.choice(total, size=core_batches, replace=False).tolist())
+    parts = iter(core[at : at + batch] for at in range(0, len(core), batch))
+
+    def numbered(pairs: Sequence[tuple[Prompt, int]], is_core: bool) -> Batch:
+        requests = (Request(id=next(number), prompt=prompt, seed=seed) for prompt, seed in pairs)
+        return Batch(requests=tuple(requests), core=is_core)
+
+    def more() -> Batch:
+        return numbered(list(itertools.islice(filler, batch)), False)
+
+    ready = [numbered(next(parts), True) if i in places else more() for i in range(total)]
+    endless = itertools.chain(ready, (more() for _ in itertools.count()))
+    return Asked(batches=endless, core_batches=core_batches)
+
+
+def serve(
+    worker: Worker,
+    batches: Asked,
+    *,
+    min_s: float,
+    min_requests: int = 0,
+    max_s: float = float("inf"),
+) -> Served:
+    """Serves batches until core, `min_s` and `min_requests` are done; the clock starts here.
+
+    Once long enough, only what is left of the core is served; past `max_s` nothing more.
+    """
+    served, left, kept_bytes = Served(), batches.core_batches, 0
+    cpu_before = worker.cpu_s()
+    served.start_ns = time.perf_counter_ns()
+    for batch in batches.batches:
+        elapsed_s = (time.perf_counter_ns() - served.start_ns) / 1e9
+        enough = elapsed_s >= min_s and served.requests >= min_requests
+        if (enough and not left) or (elapsed_s >= max_s and served.requests):
+            break
+        if enough and not batch.core:
+            continue
+        answer = worker.generate(batch.requests)
+        digest = hashlib.sha256(answer.payload).hexdigest()
+        served.requests += len(batch.requests)
+        if batch.core:
+            served.core.append((batch, answer))
+            left -= 1
+            continue
+        served.fillers.append((batch, answer, digest))
+        kept_bytes += len(answer.payload)
+        if kept_bytes > KEEP_BYTES:
+            kept_bytes = _thin(served)
+    served.end_ns = time.perf_counter_ns()
+    cpu_after = worker.cpu_s()
+    if cpu_before is not None and cpu_after is not None:
+        served.cpu_s = cpu_after - cpu_before
+    return served
+
+
+def _thin(served: Served) -> int:
+    """Lets a random half of the kept filler images go; their hashes stay. Returns bytes kept."""
+    kept = 0
+    for at, (batch, answer, digest) in enumerate(served.fillers):
+        if answer is not None and secrets.randbits(1):
+            served.fillers[at] = (batch, None, digest)
+        elif answer is not None:
+            kept += len(answer.payload)
+    return kept
+
+
+def draw_fillers(served: Served, count: int, nonce: str) -> list[tuple[Request, Any, int]]:
+    """Draws fillers for scoring by a nonce made after the window: (request, image, latency)."""
+    pool = [
+        (request, image, answer.received_ns - answer.sent_ns)
+        for batch, answer, _ in served.fillers
+        if answer is not None
+        for request, image in zip(batch.requests, answer.images, strict=True)
+    ]
+    rng = np.random.default_rng(int(nonce, 16))
+    if not pool:
+        return []
+    picked = rng.choice(len(pool), size=min(count, len(pool)), replace=False)
+    return [pool[i] for i in sorted(picked.tolist())]
+
+
+def core_rows(served: Served) -> list[tuple[Request, Any, int]]:
+    """The core: (request, image or Failure, latency in ns of the batch it came in)."""
+    return [
+        (request, image, answer.received_ns - answer.sent_ns)
+        for batch, answer in served.core
+        for request, image in zip(batch.requests, answer.images, strict=True)
+    ]
+
+
+def rows(
+    picked: Sequence[tuple[Request, Any, int]], *, window: str, system: str, core: bool
+) -> list[dict[str, Any]]:
+    """Rows of requests.parquet; the hash of an image is over its raw bytes, row by row."""
+    return [
+        {
+            "request": request.id,
+            "window": window,
+            "system": system,
+            "prompt_id": request.prompt.id,
+            "seed": request.seed,
+            "core": core,
+            "latency_ns": latency_ns,
+            "image_sha256": ""
+            if isinstance(image, Failure)
+            else hashlib.sha256(image.tobytes()).hexdigest(),
+            "failure": image.reason if isinstance(image, Failure) else None,
+        }
+        for request, image, latency_ns in picked
+    ]

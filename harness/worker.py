@@ -1,0 +1,430 @@
+"""The process a system runs in, and its wire format.
+
+The parent holds a `Worker`; the child is `python -m harness.worker`, exec'd in a session of its
+own. Between them go frames on two dedicated pipes:
+
+    8 bytes   length of the header, length of the payload (big-endian uint32 each)
+    header    JSON
+    payload   raw bytes: the images of one batch, uint8, one after the other
+
+Frames are never pickles. A request on the wire is [opaque number, text, seed]: the system sees
+neither category nor spec, and cannot tell what will be scored. What it prints goes to a log file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import difflib
+import fcntl
+import inspect
+import json
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from harness import environment, errors
+from harness.errors import AssetError, ConfigError, InputError, SystemFailed
+from harness.records import Failure, Prompt, Request
+
+__all__ = ["Answer", "Worker", "build", "main", "plain"]
+
+LENGTHS = struct.Struct(">II")
+PIPE_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 26
+ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Strips terminal escape sequences and control characters from what a system wrote."""
+    return ESCAPES.sub("", text)
+
+
+# The parent's side -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One batch as it arrived: images uint8 [H, W, 3] or `Failure`, their bytes, both stamps."""
+
+    images: list[np.ndarray | Failure]
+    payload: bytes
+    sent_ns: int
+    received_ns: int
+
+    @property
+    def duration_s(self) -> float:
+        return (self.received_ns - self.sent_ns) / 1e9
+
+
+class Worker:
+    """Handle on one system's process: load, generate, stop while the other works, close.
+
+    Whatever the system does wrong becomes `SystemFailed` (or the `InputError` that its `load`
+    raised), naming the system, the request, what happened and the remedy.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        log: Path,
+        timeout_s: float = 600.0,
+        remedy: str = "",
+    ) -> None:
+        self.name, self.config, self.log = name, dict(config), log
+        self.timeout_s, self.remedy = timeout_s, remedy
+        self.card: dict[str, Any] = {}
+        self.shape: tuple[int, ...] | None = None
+        self.stopped = False
+        self._doing = "starting"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        child_in, self._out = os.pipe()
+        self._in, child_out = os.pipe()
+        for fd in (self._out, self._in):
+            with contextlib.suppress(OSError, AttributeError):  # only a larger buffer
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        with log.open("ab") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "harness.worker"]
+                + [str(child_in), str(child_out), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                pass_fds=(child_in, child_out),
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            )
+        os.close(child_in)
+        os.close(child_out)
+
+    def load(self) -> float:
+        """Instantiates and loads the system; returns seconds. Raises InputError for wrong input."""
+        self._doing = "loading"
+        start = time.perf_counter_ns()
+        reply, _ = self._ask({"op": "load", "system": self.config})
+        self.card = reply["card"]
+        return (time.perf_counter_ns() - start) / 1e9
+
+    def generate(self, requests: Sequence[Request]) -> Answer:
+        """Sends one batch and checks what comes back: count, type and one shape for all."""
+        first, last = requests[0], requests[-1]
+        self._doing = f"generating request {first.id}" + (
+            f" to {last.id}" if len(requests) > 1 else f' ("{plain(first.prompt.text)[:60]}")'
+        )
+        wire = [[request.id, request.prompt.text, request.seed] for request in requests]
+        sent = time.perf_counter_ns()
+        reply, payload = self._ask({"op": "generate", "requests": wire})
+        received = time.perf_counter_ns()
+        images = self._images(reply.get("images"), payload, len(requests))
+        return Answer(images=images, payload=payload, sent_ns=sent, received_ns=received)
+
+    def profile(self, requests: Sequence[Request]) -> dict[str, Any] | None:
+        """Multiply-adds and bytes by part, where the system counts them; None where it does not."""
+        self._doing = "profiling"
+        wire = [[request.id, request.prompt.text, request.seed] for request in requests]
+        return self._ask({"op": "profile", "requests": wire})[0].get("profile")
+
+    def stop(self) -> None:
+        """Stops the whole process tree, so that it costs nothing while the other one works."""
+        self._signal(signal.SIGSTOP)
+        self.stopped = True
+
+    def cont(self) -> None:
+        self._signal(signal.SIGCONT)
+        self.stopped = False
+
+    def cpu_s(self) -> float | None:
+        """Processor seconds of the whole process tree so far, read by the parent."""
+        return environment.process_tree_cpu_s(self.process.pid)
+
+    def resident_bytes(self) -> int | None:
+        """What the process holds in memory, also while it is stopped."""
+        try:
+            return int(psutil.Process(self.process.pid).memory_info().rss)
+        except psutil.Error:
+            return None
+
+    def close(self) -> None:
+        """Ends the process and everything it started; safe to call twice."""
+        strays = self._descendants()
+        if self.process.poll() is None:
+            self._signal(signal.SIGCONT)
+            with contextlib.suppress(OSError):
+                write_frame(self._out, {"op": "close"})
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=2)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for stray in strays:
+            with contextlib.suppress(psutil.Error):
+                stray.kill()
+        self.process.wait(timeout=10)
+        for fd in (self._in, self._out):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self._in = self._out = -1
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # Private -----------------------------------------------------------------------------------
+
+    def _signal(self, number: int) -> None:
+        """Signals the process group, and descendants that left it."""
+        strays = self._descendants()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+        for stray in strays:
+            with contextlib.suppress(psutil.Error):
+                stray.send_signal(number)
+
+    def _descendants(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.Error:
+            return []
+
+    def _ask(self, header: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        deadline = time.monotonic() + self.timeout_s
+        try:
+            write_frame(self._out, header)
+            reply, payload = read_frame(self._in, deadline)
+        except TimeoutError:
+            self._signal(signal.SIGKILL)
+            raise self._failed(
+                f"no answer in {self.timeout_s:g} s; the process was ended"
+            ) from None
+        except (EOFError, OSError):
+            raise self._failed(self._death()) from None
+        except ValueError as broken:
+            raise self._failed(f"wrote a broken frame ({broken})") from None
+        if error := reply.get("error"):
+            raise self._raised(error)
+        return reply, payload
+
+    def _images(self, heads: Any, payload: bytes, count: int) -> list[np.ndarray | Failure]:
+        if not isinstance(heads, list):
+            raise self._failed(f"returned {heads}, not a list of images")
+        if len(heads) != count:
+            raise self._failed(f"returned {len(heads)} images for {count} requests")
+        images: list[np.ndarray | Failure] = []
+        at = 0
+        for position, head in enumerate(heads):
+            if "failure" in head:
+                images.append(Failure(reason=plain(str(head["failure"]))[:500]))
+                continue
+            shape = tuple(head.get("shape", ()))
+            if head.get("dtype") != "uint8" or len(shape) != 3 or shape[2] != 3:
+                got = head.get("other") or f"{head.get('dtype')} {list(shape)}"
+                raise self._failed(
+                    f"image {position} of the batch is {got}; expected uint8 [H, W, 3]"
+                )
+            self.shape = self.shape or shape
+            if shape != self.shape:
+                raise self._failed(
+                    f"image {position} of the batch has shape {list(shape)}, "
+                    f"earlier ones {list(self.shape)}"
+                )
+            size = shape[0] * shape[1] * shape[2]
+            pixels = np.frombuffer(payload, np.uint8, count=size, offset=at)
+            images.append(pixels.reshape(shape))
+            at += size
+        if at != len(payload):
+            raise self._failed(f"sent {len(payload)} bytes for images of {at}")
+        return images
+
+    def _raised(self, error: Mapping[str, Any]) -> Exception:
+        kind = getattr(errors, str(error.get("class")), None)
+        message = plain(str(error.get("message")))
+        if isinstance(kind, type) and issubclass(kind, InputError):
+            return kind(f"System '{self.name}': {message}")
+        where = f" ({error['where']})" if error.get("where") else ""
+        return self._failed(f"{error.get('class')}: {message}{where}")
+
+    def _death(self) -> str:
+        try:
+            code = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "the process closed its pipes"
+        if code < 0:
+            return f"the process died on {signal.Signals(-code).name}"
+        return f"the process exited with code {code}"
+
+    def _failed(self, what: str) -> SystemFailed:
+        lines = [f"System '{self.name}' failed while {self._doing}: {what}."]
+        if tail := self._tail():
+            lines.append(f"Last line of its log: {tail}")
+        lines.append(f"See {self.log}.")
+        lines.append(self.remedy)
+        return SystemFailed(" ".join(line for line in lines if line))
+
+    def _tail(self) -> str:
+        try:
+            text = self.log.read_bytes()[-2000:].decode("utf-8", "replace")
+        except OSError:
+            return ""
+        rows = [plain(row).strip() for row in text.splitlines()]
+        return next((row[:300] for row in reversed(rows) if row), "")
+
+
+# The wire --------------------------------------------------------------------------------------
+
+
+def write_frame(fd: int, header: Mapping[str, Any], payload: bytes = b"") -> None:
+    """Writes one frame; raises OSError when the other end is gone."""
+    head = json.dumps(header).encode()
+    view = memoryview(LENGTHS.pack(len(head), len(payload)) + head + payload)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def read_frame(fd: int, deadline: float | None = None) -> tuple[dict[str, Any], bytes]:
+    """Reads one frame. Raises EOFError, ValueError, and TimeoutError past the deadline (s)."""
+    head_bytes, payload_bytes = LENGTHS.unpack(_read(fd, LENGTHS.size, deadline))
+    if head_bytes > MAX_HEADER_BYTES:
+        raise ValueError(f"a header of {head_bytes} bytes")
+    header = json.loads(_read(fd, head_bytes, deadline))
+    if not isinstance(header, dict):
+        raise ValueError("the header is no JSON object")
+    return header, _read(fd, payload_bytes, deadline)
+
+
+def _read(fd: int, count: int, deadline: float | None) -> bytes:
+    chunks, left = [], count
+    while left:
+        if deadline is not None:
+            wait_s = deadline - time.monotonic()
+            if wait_s <= 0 or not select.select([fd], [], [], wait_s)[0]:
+                raise TimeoutError
+        chunk = os.read(fd, left)
+        if not chunk:
+            raise EOFError
+        chunks.append(chunk)
+        left -= len(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+# The child's side ------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serves frames until the parent closes its end."""
+    inbound, outbound, parent = (int(text) for text in arguments)
+    os.set_inheritable(inbound, False)
+    os.set_inheritable(outbound, False)
+    _end_with_parent(parent)
+    system: Any = None
+    reply: dict[str, Any]
+    while True:
+        try:
+            header, _ = read_frame(inbound)
+        except EOFError:
+            return 0
+        if header["op"] == "close":
+            return 0
+        try:
+            if header["op"] == "load":
+                system = build(header["system"])
+                system.load()
+                reply, payload = {"card": dataclasses.asdict(system.card())}, b""
+            elif header["op"] == "profile":
+                profile = getattr(system, "profile", None)
+                counted = profile(_requests(header["requests"])) if profile else None
+                reply, payload = {"profile": counted and dataclasses.asdict(counted)}, b""
+            else:
+                reply, payload = _encode(system.generate(_requests(header["requests"])))
+        except Exception as error:  # a system may raise anything; the parent names it
+            traceback.print_exc()
+            reply, payload = {"error": _describe(error)}, b""
+        sys.stdout.flush()
+        write_frame(outbound, reply, payload)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Asks Linux to end this process with its parent, even while it is stopped."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            sys.exit(0)
+
+
+def build(config: Mapping[str, Any]) -> Any:
+    """Instantiates what `_target_` names; ConfigError for an unknown target or argument."""
+    import hydra  # takes 0.4 s, and the parent's side of this file never needs it
+    from hydra.errors import InstantiationException
+
+    target = str(config.get("_target_", ""))
+    try:
+        kind = hydra.utils.get_object(target)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"_target_ '{target}' cannot be imported: {error}") from error
+    known = [name for name in inspect.signature(kind).parameters if name != "self"]
+    for key in config:
+        if not str(key).startswith("_") and key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ConfigError(f"{kind.__name__} takes no '{key}'{hint}")
+    try:
+        return hydra.utils.instantiate(dict(config))
+    except InstantiationException as error:
+        if isinstance(error.__cause__, errors.Un0BenchError):
+            raise error.__cause__ from None
+        raise ConfigError(" ".join(str(error).split())) from error
+
+
+def _requests(wire: Sequence[Sequence[Any]]) -> list[Request]:
+    return [
+        Request(id=number, prompt=Prompt(id=str(number), text=text, category=""), seed=seed)
+        for number, text, seed in wire
+    ]
+
+
+def _encode(images: Any) -> tuple[dict[str, Any], bytes]:
+    if not isinstance(images, list | tuple | np.ndarray):
+        return {"images": f"a {type(images).__name__}"}, b""
+    heads: list[dict[str, Any]] = []
+    chunks: list[bytes] = []
+    for image in images:
+        if isinstance(image, Failure):
+            heads.append({"failure": image.reason})
+        elif isinstance(image, np.ndarray):
+            heads.append({"dtype": str(image.dtype), "shape": list(image.shape)})
+            if image.dtype == np.uint8:
+                chunks.append(image.tobytes())
+        else:
+            heads.append({"other": f"a {type(image).__name__}"})
+    return {"images": heads}, b"".join(chunks)
+
+
+def _describe(error: Exception) -> dict[str, str]:
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    where = f"{Path(last.filename).name}:{last.lineno} in {last.name}" if last else ""
+    return {
+        "class": type(error).__name__,
+        "message": str(error)[:2000],
+        "where": "" if isinstance(error, AssetError) else where,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

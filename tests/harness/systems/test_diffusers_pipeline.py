@@ -1,0 +1,115 @@
+"""The adapter on a tiny untrained pipeline."""
+
+import shutil
+import subprocess
+import sys
+from unittest.mock import MagicMock
+
+import numpy as np
+import pytest
+from diffusers import DiffusionPipeline
+from huggingface_hub.errors import GatedRepoError
+
+from harness.errors import AssetError, ConfigError
+from harness.records import Prompt, Request
+from harness.systems.diffusers_pipeline import DiffusersSystem
+from harness.worker import Worker
+
+SAVE = """
+import sys, torch
+from un0_model.dense import autoencoder, pipeline, text_encoder, tokenizer, transformer
+from suites.proc.words import VOCABULARY
+torch.manual_seed(0)
+words = tokenizer(VOCABULARY)
+denoiser = transformer(width=32, layers=1, heads=2, caption_width=32)
+encoder = text_encoder(len(words), width=32, layers=1)
+pipeline(autoencoder(8), denoiser, encoder, words).save_pretrained(sys.argv[1])
+"""
+CALL = {"use_resolution_binning": False, "clean_caption": False, "max_sequence_length": 20}
+TARGET = "harness.systems.diffusers_pipeline.DiffusersSystem"
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pipeline") / "tiny"
+    subprocess.run([sys.executable, "-c", SAVE, str(path)], check=True, capture_output=True)
+    return path
+
+
+def requests(*seeds):
+    return [
+        Request(id=i, prompt=Prompt(id=str(i), text="two red stars", category=""), seed=seed)
+        for i, seed in enumerate(seeds)
+    ]
+
+
+def system(**config):
+    sizes = {"height": 64, "width": 64, "steps": 2, "threads": 1, "call": CALL}
+    return DiffusersSystem(**{**sizes, **config})
+
+
+def test_a_saved_pipeline_loads_and_follows_the_seed_not_the_batch(folder, tmp_path):
+    config = {"_target_": TARGET, "model": str(folder), "height": 64, "width": 64, "steps": 2}
+    config |= {"threads": 1, "call": CALL}
+    with Worker("dense", config, log=tmp_path / "dense.log", timeout_s=120) as worker:
+        worker.load()
+        a, b, c = worker.generate(requests(1, 2, 1)).images
+        (alone,) = worker.generate(requests(2)).images
+        card = worker.card
+    assert a.shape == (64, 64, 3) and a.dtype == np.uint8
+    assert np.array_equal(a, c) and not np.array_equal(a, b)
+    assert np.abs(alone.astype(int) - b.astype(int)).max() <= 1  # rounding of another batch size
+    assert card["evaluations"] == 4 and card["precision"] == "float32"
+    assert "transformer/diffusion_pytorch_model.safetensors" in card["weights_sha256"]
+    assert card["parameter_bytes"] == 4 * card["parameters"] > 0
+
+
+def test_corrupt_weights_are_named(folder, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    path = broken / "vae" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(AssetError, match=r"vae/diffusion_pytorch_model.safetensors is corrupt"):
+        system(model=str(broken)).load()
+
+
+def test_a_folder_without_safetensors_is_refused(folder, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(folder, bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(AssetError, match="no .safetensors files"):
+        system(model=str(bare)).load()
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "said"),
+    [
+        ({"model": "/nowhere/model"}, AssetError, "No file or folder at /nowhere/model"),
+        ({"model": "package:suites/proc"}, AssetError, "no model_index.json"),
+        ({"model": "/nowhere/model", "dtype": "float31"}, ConfigError, "none of torch's"),
+    ],
+)
+def test_a_wrong_name_is_told_with_a_remedy(config, kind, said):
+    with pytest.raises(kind, match=said):
+        system(**config).load()
+
+
+def test_a_gpu_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="Use device=cpu"):
+        system(model="/nowhere", device="cuda:0").load()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("offline"), "There is no folder some/model here, and the hub did not give it"),
+        (GatedRepoError("gated", response=MagicMock()), "Accept its terms on its page"),
+    ],
+)
+def test_a_hub_that_does_not_give_a_model_says_what_to_do(monkeypatch, error, said):
+    def download(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(DiffusionPipeline, "download", download)
+    with pytest.raises(AssetError, match=said):
+        system(model="some/model").load()

@@ -1,0 +1,329 @@
+"""Whole audits of toy systems, by the command, with a toy meter."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from harness import bundle, cli
+from harness.verify import verify
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "meter._target_=toy_systems.FlatMeter",
+    "suite.judge=null",
+    "suite.reference=null",
+    "suite.sizes.mini.core=4",
+    "suite.sizes.mini.pairs=2",
+    "suite.sizes.mini.max_pairs=2",
+    "suite.sizes.mini.min_window_s=0.1",
+    "suite.sizes.mini.idle_s=0.05",
+    "suite.sizes.mini.warmup_s=0.1",
+    "+suite.sizes.mini.latency_s=0.05",
+    "+suite.sizes.mini.latency_requests=5",
+]
+PAIR = ["system=[renderer,null]", "candidate=null", "baseline=renderer"]
+
+
+def toys(out, *, candidate="Toy", baseline="Toy", seconds=0.0, more=()):
+    return [
+        "audit",
+        *SMALL,
+        "system=null",
+        "candidate=a",
+        "baseline=b",
+        f"+systems.a={{_target_: toy_systems.{candidate}, batch: 4, seconds: {seconds}}}",
+        f"+systems.b={{_target_: toy_systems.{baseline}, batch: 2, seconds: {seconds}}}",
+        f"out={out}",
+        *more,
+    ]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished bundle: the constant image against the rasteriser."""
+    out = tmp_path_factory.mktemp("runs")
+    assert cli.main(["audit", *SMALL, *PAIR, f"out={out}", "name=done"]) == 0
+    return out / "done"
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "done"))
+
+
+def test_a_finished_bundle_follows_from_its_rows(finished):
+    assert verify(finished) == []
+    assert not (finished / "partial").exists()
+
+
+def test_tables_have_the_documented_columns(finished):
+    for name, schema in bundle.SCHEMAS.items():
+        assert pq.read_schema(finished / f"{name}.parquet").equals(schema), name
+
+
+def test_both_systems_serve_the_same_core_and_no_request_comes_twice(finished):
+    rows = [r for r in bundle.read_table(finished, "requests") if r["window"] != "control"]
+    windows = {r["window"]: r for r in bundle.read_table(finished, "windows")}
+    cores = {}
+    for row in rows:
+        if row["core"]:
+            key = (row["system"], windows[row["window"]]["pair"], windows[row["window"]]["order"])
+            cores.setdefault(key, []).append((row["prompt_id"], row["seed"]))
+    assert len(cores) == 8
+    for pair in (0, 1):
+        for order in ("AB", "BA"):
+            assert cores["null", pair, order] == cores["renderer", pair, order]
+            assert len(cores["null", pair, order]) == 4
+    everything = [pair for (system, *_), core in cores.items() if system == "null" for pair in core]
+    assert len(set(everything)) == 16
+    for system in ("null", "renderer"):
+        asked = [(r["prompt_id"], r["seed"]) for r in rows if r["system"] == system]
+        assert len(asked) == len(set(asked))
+        numbers = [r["request"] for r in rows if r["system"] == system]
+        assert len(numbers) == len(set(numbers))
+
+
+def test_as_many_fillers_are_drawn_as_core_and_all_are_hashed(finished):
+    rows = bundle.read_table(finished, "requests")
+    windows = {r["window"]: r for r in bundle.read_table(finished, "windows")}
+    batches = bundle.read_table(finished, "batches")
+    for name, window in windows.items():
+        if window["kind"] != "block":
+            continue
+        mine = [r for r in rows if r["window"] == name]
+        assert sum(r["core"] for r in mine) == 4
+        assert sum(not r["core"] for r in mine) == 4
+        counted = sum(b["count"] for b in batches if b["window"] == name)
+        assert counted + 4 == window["requests"]
+
+
+def test_the_rasteriser_verifies_and_the_constant_image_does_not(finished):
+    items = bundle.read_table(finished, "items")
+    values = {}
+    for row in items:
+        values.setdefault((row["system"], row["metric"]), []).append(row["value"])
+    assert np.mean(values["renderer", "verified"]) == 1.0
+    assert np.mean(values["null", "verified"]) == 0.0
+    assert np.mean(values["control:shuffled", "verified"]) < 0.2
+
+
+def test_windows_alternate_in_pairs_beside_idle_load_and_latency(finished):
+    rows = bundle.read_table(finished, "windows")
+    blocks = [(r["system"], r["pair"], r["order"]) for r in rows if r["kind"] == "block"]
+    assert blocks == [
+        ("null", 0, "AB"),
+        ("renderer", 0, "AB"),
+        ("renderer", 0, "BA"),
+        ("null", 0, "BA"),
+        ("null", 1, "AB"),
+        ("renderer", 1, "AB"),
+        ("renderer", 1, "BA"),
+        ("null", 1, "BA"),
+    ]
+    kinds = [(r["kind"], r["system"]) for r in rows if r["kind"] != "block"]
+    assert kinds == [
+        ("idle", "bare"),
+        ("load", "null"),
+        ("load", "renderer"),
+        ("idle", "loaded"),
+        ("warmup", "null"),
+        ("warmup", "renderer"),
+        ("latency", "null"),
+    ]
+    block = next(r for r in rows if r["kind"] == "block")
+    assert block["energy_j"] == pytest.approx(10.0 * block["duration_s"])
+    assert block["idle_w"] == pytest.approx(10.0)
+
+
+# Verification ----------------------------------------------------------------------------------
+
+
+def test_a_flipped_bit_is_found(copy):
+    path = copy / "items.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert "items.parquet: SHA-256 differs from the manifest" in verify(copy)
+
+
+def test_a_missing_file_is_found(copy):
+    (copy / "traces.parquet").unlink()
+    assert "traces.parquet: missing" in verify(copy)
+
+
+def test_an_extra_file_is_found(copy):
+    (copy / "notes.txt").write_text("hello")
+    assert verify(copy) == ["notes.txt: not in the manifest"]
+
+
+def _rehash(run):
+    manifest = bundle.read_manifest(run)
+    manifest.pop("files")
+    bundle.write_manifest(run, manifest)
+    assert cli.main(["report", str(run)]) == 0
+
+
+def test_an_edited_score_is_found_though_every_hash_was_made_again(copy):
+    rows = bundle.read_table(copy, "scores")
+    at = next(i for i, row in enumerate(rows) if row["metric"] == "verified" and row["value"] == 0)
+    rows[at]["value"] = 0.9
+    bundle.write_table(copy, "scores", rows)
+    _rehash(copy)
+    (line,) = verify(copy)
+    assert line.startswith("scores.parquet: null verified") and "0.9" in line
+
+
+def test_an_edited_item_is_found_from_pixels(copy):
+    rows = bundle.read_table(copy, "items")
+    at = next(i for i, r in enumerate(rows) if r["system"] == "null" and r["metric"] == "verified")
+    rows[at]["value"] = 1.0
+    bundle.write_table(copy, "items", rows)
+    _rehash(copy)
+    assert any("differs from its pixels" in line for line in verify(copy))
+
+
+def test_an_exchanged_image_is_found(copy):
+    first, second = sorted((copy / "images" / "renderer").glob("*.png"))[:2]
+    first.write_bytes(second.read_bytes())
+    _rehash(copy)
+    assert any("not the image of its row" in line for line in verify(copy))
+
+
+def test_an_edited_verdict_or_report_is_found(copy):
+    verdicts = json.loads((copy / "verdicts.json").read_text())
+    verdicts[0]["outcome"] = "supported"
+    bundle.write_json(copy / "verdicts.json", verdicts)
+    _rehash(copy)
+    (copy / "report.md").write_text("all is well")
+    found = verify(copy)
+    assert any(line.startswith("verdicts.json: [0].outcome is supported") for line in found)
+    assert "report.md: differs from the one drawn from this bundle" in found
+
+
+def test_images_may_be_left_out_whole(copy):
+    shutil.rmtree(copy / "images")
+    assert verify(copy) == []
+
+
+def test_a_folder_that_is_no_bundle_is_an_input_error(tmp_path, capsys):
+    assert cli.main(["verify", str(tmp_path)]) == 2
+    assert "no finished bundle" in capsys.readouterr().err
+
+
+# Stopping and going on -------------------------------------------------------------------------
+
+
+def test_a_killed_audit_goes_on_and_keeps_the_partial_block_as_void(tmp_path):
+    run = tmp_path / "killed"
+    command = [sys.executable, "-m", "harness.cli"]
+    arguments = toys(tmp_path, seconds=0.02, more=["name=killed"])
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/harness/toys'}"}
+    process = subprocess.Popen(command + arguments, env=env, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not any(_kind(path) == "block" for path in run.glob("partial/w*.json")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run / "manifest.json").exists()
+    assert cli.main(["audit", "--resume", "name=killed", f"out={tmp_path}"]) == 0
+    assert verify(run) == []
+    blocks = bundle.read_manifest(run)["blocks"]
+    assert sorted((b["pair"], b["order"]) for b in blocks if not b["void"]) == [
+        (0, "AB"),
+        (0, "BA"),
+        (1, "AB"),
+        (1, "BA"),
+    ]
+    assert [b["reason"] for b in blocks if b["void"]] == ["the audit was stopped within this block"]
+    assert len({b["core"] for b in blocks}) == len(blocks)
+    voided = [r for r in bundle.read_table(run, "windows") if r["void"]]
+    assert [r["kind"] for r in voided] == ["block"]
+
+
+def _kind(path):
+    return json.loads(path.read_text())["window"]["kind"]
+
+
+def test_an_interrupt_leaves_a_resumable_run(tmp_path, monkeypatch, capsys):
+    def interrupted(session):
+        session.idle("bare")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.audit.measure", interrupted)
+    assert cli.main(toys(tmp_path, more=["name=i"])) == 3
+    assert "1 finished windows are kept" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert cli.main(["audit", "--resume", "name=i", f"out={tmp_path}"]) == 0
+
+
+def test_a_system_that_dies_stops_the_audit_with_code_3(tmp_path, capsys):
+    assert cli.main(toys(tmp_path, baseline="Dies", more=["name=x"])) == 3
+    text = capsys.readouterr().err
+    assert "System 'b' failed" in text and "--resume name=x" in text
+    assert "Traceback" not in text
+    assert list((tmp_path / "x" / "partial").glob("w*.json"))
+
+
+def test_failures_count_and_the_audit_goes_on(tmp_path):
+    assert cli.main(toys(tmp_path, candidate="SomeFail", more=["name=f"])) == 0
+    rows = bundle.read_table(tmp_path / "f", "requests")
+    failed = [r for r in rows if r["failure"]]
+    assert failed and {r["system"] for r in failed} == {"a"}
+    assert {r["image_sha256"] for r in failed} == {""}
+    items = {
+        (r["system"], r["request"]): r["value"]
+        for r in bundle.read_table(tmp_path / "f", "items")
+        if r["metric"] == "verified"
+    }
+    assert all(items["a", r["request"]] == 0.0 for r in failed)
+
+
+def test_a_full_disk_stops_the_audit_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def full(path, image):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("harness.measure.write_image", full)
+    assert cli.main(toys(tmp_path, more=["name=full"])) == 3
+    text = capsys.readouterr().err
+    assert "The disk is full" in text and "--resume name=full" in text
+
+
+def test_a_run_that_exists_is_refused(finished, capsys):
+    assert cli.main(["audit", *SMALL, *PAIR, f"out={finished.parent}", "name=done"]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_a_stage_runs_again_from_the_bundle(copy):
+    before = bundle.manifest_digest(copy)
+    where = [f"out={copy.parent}", "name=done"]
+    assert cli.main(["audit", "--resume", "--from=score", *where]) == 0
+    assert bundle.manifest_digest(copy) == before
+
+
+def test_null_is_audited_beside_before_and_after_the_blocks(tmp_path):
+    assert cli.main(toys(tmp_path, more=["name=n"])) == 0
+    rows = bundle.read_table(tmp_path / "n", "windows")
+    kinds = [r["kind"] for r in rows]
+    assert [r["system"] for r in rows if r["kind"] == "null"] == ["null", "null"]
+    nulls = [at for at, kind in enumerate(kinds) if kind == "null"]
+    blocks = [at for at, kind in enumerate(kinds) if kind == "block"]
+    assert nulls[0] < min(blocks) and max(blocks) < nulls[1]
+    assert "null" not in {r["system"] for r in bundle.read_table(tmp_path / "n", "requests")}
+
+
+def test_other_weights_than_a_run_began_with_are_refused(tmp_path, capsys):
+    assert cli.main(toys(tmp_path, baseline="Dies", more=["name=w"])) == 3
+    card = tmp_path / "w" / "cards" / "a.json"
+    bundle.write_json(card, bundle.read_json(card) | {"weights_sha256": {"toy": "w0"}})
+    assert cli.main(["audit", "--resume", "name=w", f"out={tmp_path}"]) == 2
+    assert "The weights of a are not those" in capsys.readouterr().err

@@ -1,0 +1,69 @@
+"""Joules at a boundary, from the domains that were read."""
+
+import pytest
+
+from harness.attribute import boundary_energy, energy_j_per_image
+from harness.records import Boundary
+
+NODE = Boundary(name="node", patterns=("psys|package|cpu", "psys|dram|ram", "gpu"))
+
+
+def row(domain, energy_j, method="counter", accuracy=0.05, reason=""):
+    return {
+        "window": "w",
+        "requests": 10,
+        "domain": domain,
+        "energy_j": energy_j,
+        "method": method if energy_j is not None else None,
+        "accuracy": accuracy,
+        "reason": reason,
+    }
+
+
+def test_all_domains_of_a_pattern_are_added():
+    rows = [row("package:0", 5.0), row("package:1", 6.0), row("dram:0", 1.0), row("gpu:0", 100.0)]
+    found = boundary_energy(rows, NODE)
+    assert (found.energy_j, found.method) == (112.0, "counter")
+    assert energy_j_per_image(rows, NODE).energy_j == pytest.approx(11.2)
+
+
+def test_psys_stands_for_processor_and_memory_once():
+    rows = [row("psys:0", 20.0), row("package:0", 9.0), row("gpu:0", 1.0)]
+    assert boundary_energy(rows, NODE).energy_j == 21.0
+
+
+def test_a_measured_alternative_comes_before_a_modelled_one():
+    rows = [row("package:0", 9.0, "modelled"), row("cpu", 7.0), row("ram", 1.0), row("gpu:0", 1.0)]
+    assert (boundary_energy(rows, NODE).energy_j, boundary_energy(rows, NODE).method) == (
+        9.0,
+        "counter",
+    )
+
+
+def test_one_modelled_domain_or_a_pue_makes_the_figure_modelled():
+    rows = [row("package:0", 9.0), row("ram", 1.0, "modelled"), row("gpu:0", 1.0)]
+    assert boundary_energy(rows, NODE).method == "modelled"
+    facility = Boundary(name="facility", patterns=("gpu",), pue=1.2)
+    found = boundary_energy(rows, facility)
+    assert (found.energy_j, found.method) == (pytest.approx(1.2), "modelled")
+
+
+def test_a_missing_domain_leaves_no_figure_and_says_which():
+    rows = [row("package:0", 9.0), row("package:1", None, reason="permission"), row("ram", 1.0)]
+    found = boundary_energy([*rows, row("gpu:0", 1.0)], NODE)
+    assert found.energy_j is None and "package:1: permission" in found.reason
+    assert "gpu" in boundary_energy([row("cpu", 1.0), row("ram", 1.0)], NODE).reason
+    assert boundary_energy([], NODE).energy_j is None
+
+
+def test_accuracy_is_weighted_by_energy_and_unknown_if_one_is():
+    rows = [row("cpu", 3.0, accuracy=0.1), row("ram", 1.0, accuracy=0.02), row("gpu:0", 4.0)]
+    assert boundary_energy(rows, NODE).accuracy == pytest.approx((0.3 + 0.02 + 0.2) / 8)
+    rows[0]["accuracy"] = None
+    assert boundary_energy(rows, NODE).accuracy is None
+
+
+def test_a_window_that_served_nothing_has_no_joules_per_image():
+    rows = [{**row("cpu", 3.0), "requests": 0}, {**row("ram", 3.0), "requests": 0}]
+    cpu = Boundary(name="device", patterns=("cpu",))
+    assert energy_j_per_image(rows, cpu).energy_j is None

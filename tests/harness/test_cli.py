@@ -1,0 +1,127 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness import cli, compose
+from harness.errors import ConfigError
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "harness.cli", *arguments], capture_output=True, text=True
+    )
+
+
+def test_help_imports_neither_hydra_nor_numpy():
+    code = (
+        "import sys; from harness import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('hydra', 'numpy', 'torch', 'rich', 'yaml') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip().endswith("[]")
+    assert "exit codes" in done.stdout
+
+
+def test_help_answers_within_half_a_second():
+    best = min(_seconds() for _ in range(3))
+    assert best < 0.5
+
+
+def _seconds():
+    began = time.perf_counter()
+    assert run("--help").returncode == 0
+    return time.perf_counter() - began
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("suite.sise=full", "Unknown key 'suite.sise'. Did you mean 'suite.size'?"),
+        ("suite=prok", "Unknown suite 'prok'. Did you mean 'proc'?"),
+        ("system=[un1,dense]", "Unknown system 'un1'. Did you mean 'un0'?"),
+        ("sute=proc", "Unknown key 'sute'. Did you mean 'suite'?"),
+        ("systems.un0.bach=3", "Did you mean 'systems.un0.batch'?"),
+        ("foo", "'foo' is no override; write key=value."),
+        ("suite.size=ful", "Unknown suite.size 'ful'. Did you mean 'full'?"),
+        ("candidate=un", "Unknown candidate 'un'. Did you mean 'un0'?"),
+        ("baseline=un0", "candidate and baseline are both 'un0'"),
+        ("systems.un0.batch=0", "systems.un0.batch is 0"),
+        ("system=[un0,diffusers]", "give it as systems.diffusers.model=..."),
+        ("claims=[energy-100x]", "energy-1000x"),
+        ("suite.prompts=/nowhere/p.jsonl", "/nowhere/p.jsonl cannot be read"),
+        ("suite.judge=/nowhere/judge", "No file or folder at /nowhere/judge"),
+        ("+suite.sizes.mini.pears=3", "Did you mean 'pairs'?"),
+        ("name=a/b", "choose the folder with out="),
+    ],
+)
+def test_a_wrong_override_is_told_with_the_nearest_known(override, said, tmp_path, capsys):
+    assert cli.main(["audit", override, f"out={tmp_path}"]) == 2
+    text = capsys.readouterr().err
+    assert said in text
+    assert text.startswith("un0bench: ") and "Traceback" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_takes_only_the_name_of_a_run(tmp_path, capsys):
+    assert cli.main(["audit", "--resume", f"out={tmp_path}"]) == 2
+    assert "name=" in capsys.readouterr().err
+    assert cli.main(["audit", "--resume", "name=x", "seed=4"]) == 2
+    assert "leave out seed=4" in capsys.readouterr().err
+    assert cli.main(["audit", "--resume", "name=x", f"out={tmp_path}"]) == 2
+    assert "Nothing to resume" in capsys.readouterr().err
+
+
+def test_an_unknown_command_exits_2():
+    assert run("adit").returncode == 2
+
+
+def test_null_names_the_system_of_that_name():
+    config = compose.compose(["system=[renderer,null]", "candidate=null", "baseline=renderer"])
+    assert config["candidate"] == "null"
+    assert sorted(config["systems"]) == ["null", "renderer"]
+
+
+def test_every_choice_of_every_group_composes():
+    for choice in ("all", "nvml", "rapl", "codecarbon"):
+        assert compose.compose([f"meter={choice}"])["meter"]["_target_"].startswith("harness.")
+    config = compose.compose(["system=[un0,diffusers]", "systems.diffusers.model=a/b"])
+    assert config["systems"]["diffusers"]["model"] == "a/b"
+    with pytest.raises(ConfigError, match="meter.path"):
+        compose.compose(["meter=replay"])
+
+
+def test_claims_are_listed_and_explained(capsys):
+    assert cli.main(["claims"]) == 0
+    text = capsys.readouterr().out
+    for name in ("energy-1000x", "time-1000x", "active-0.1pct", "no-quality-loss"):
+        assert f"{name}\n" in text
+    assert cli.main(["claims", "latency-100ms"]) == 0
+    assert "latency at most 0.1" in capsys.readouterr().out
+    assert cli.main(["claims", "latency-100"]) == 2
+
+
+def test_meters_say_what_is_missing_and_why(capsys):
+    assert cli.main(["meters"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_a_sweep_runs_every_combination_and_returns_the_worst_code(tmp_path, capsys, monkeypatch):
+    seen = []
+
+    def one(config, **options):
+        seen.append((config["candidate"], config["seed"]))
+        if config["seed"] == 2:
+            raise ConfigError("seed 2 is unlucky.")
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_run_one", one)
+    assert cli.main(["audit", "-m", "seed=1,2,3", f"out={tmp_path}"]) == 2
+    assert seen == [("un0", 1), ("un0", 2), ("un0", 3)]
+    assert "seed 2 is unlucky" in capsys.readouterr().err
