@@ -80,9 +80,9 @@ def _endpoint(found: Comparison, candidate: str, baseline: str, floor: float | N
             f"{found.n} {found.unit}); equal quality needs {_points(found.threshold)} or more."
         )
     supports = found.passes and found.enough
-    if found.estimate is not None and not supports and found.needed is not None:
-        if found.n < found.needed:
-            text += f" About {found.needed} {found.unit} would decide."
+    needed = found.needed
+    if found.estimate is not None and not supports and needed is not None and found.n < needed:
+        text += f" About {needed} {found.unit} would decide."
     part = Part(
         name=name,
         outcome="inconclusive",

@@ -17,6 +17,7 @@ from harness.errors import AssetError
 from harness.records import SystemCard, WorkProfile
 from un0_model.dictionary import LEVELS, TOKENS, DecodeTable, Dictionary
 from un0_model.gate import propose
+from un0_model.kernel import FusedTokens
 from un0_model.tokens import Shape, TokenModel, uniforms
 
 __all__ = ["Un0"]
@@ -63,9 +64,11 @@ class Un0:
         for module in (model.tokens, model.dictionary, model.table):
             module.to(device).eval()
         model.device = device
+        model.writer = FusedTokens(model.tokens) if device == "cpu" else model.tokens
         return model
 
     device = "cpu"
+    writer: FusedTokens | TokenModel
 
     def words(self, texts: Sequence[str]) -> Tensor:
         """Captions to word numbers int64 [B, W]; unknown words are left out, long captions cut."""
@@ -77,7 +80,7 @@ class Un0:
     @torch.inference_mode()
     def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """Generates uint8 images [B, 64, 64, 3], sRGB, on the host; one seed a caption."""
-        code = self.tokens.generate(
+        code = self.writer.generate(
             self.words(texts), uniforms(seeds).to(self.device), self.temperature
         )
         images = self.table(code).clamp(0, 1).mul(255).round().byte()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numba
 import numpy as np
 import torch
 
@@ -33,11 +34,13 @@ class Un0System:
         """Raises AssetError where the folder or its weights cannot be read."""
         if self.threads:
             torch.set_num_threads(self.threads)
+            numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise ConfigError(f"device={self.device}, but torch sees no GPU. Use device=cpu.")
         self._un0 = Un0.from_pretrained(assets.resolve(self.model), device=self.device)
         if self.temperature is not None:
             self._un0.temperature = self.temperature
+        self._un0.generate(["a"], [0])  # compiles the kernel: part of loading, charged as such
 
     def generate(self, requests: Sequence[Request]) -> list[np.ndarray | Failure]:
         """Generates uint8 images [64, 64, 3], sRGB, on the host."""

@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
         json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
     )
     torch.manual_seed(0)
-    model = open_clip.CLIP(**{k: v for k, v in config.items()})
+    model = open_clip.CLIP(**config)
     weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
     safetensors.save_file(weights, path / "open_clip_model.safetensors")
     return path
