@@ -46,6 +46,7 @@ from suites.prompts import read_prompt_file
 __all__ = ["STAGES", "audit", "known", "prompt_set"]
 
 STAGES = ("measure", "score", "judge", "report")
+NEEDS = {"score": "requests.parquet", "judge": "items.parquet", "report": "verdicts.json"}
 HARNESS_KEYS = ("batch", "timeout_s")  # of a system's YAML: the parent's, not the class's
 NULL = {"_target_": "harness.systems.null.NullSystem", "batch": 16}
 
@@ -69,6 +70,11 @@ def audit(config: Mapping[str, Any], run: Path, *, resume: bool = False, stage: 
     todo = STAGES[STAGES.index(known(first, STAGES, "stage")) :]
     if first == "measure" and finished:
         raise InputError(f"{run} is finished; stages that can run again: {', '.join(STAGES[1:])}.")
+    if first in NEEDS and not (run / NEEDS[first]).is_file():
+        raise InputError(
+            f"{run} has no {NEEDS[first]} to {first} from; go on with: "
+            f"un0bench audit --resume name={run.name}"
+        )
     with bundle.disk(run), _interruptible(run):
         if "measure" in todo:
             _measure(config, run)
@@ -152,17 +158,22 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     boundaries = boundaries_of(devices=devices, pue=config["pue"])
     machine["boundaries"] = [dataclasses.asdict(boundary) for boundary in boundaries]
     bundle.write_json(run / "environment.json", machine)
-    planned, wanted = session.pairs()
-    settings = {
+    bundle.write_json(run / "settings.json", _settings(suite, machine, session.pairs()))
+    journal.compact()
+
+
+def _settings(
+    suite: Mapping[str, Any], machine: Mapping[str, Any], pairs: tuple[int, int]
+) -> dict[str, Any]:
+    planned, wanted = pairs
+    return {
         "suite": suite["name"],
-        "size": size,
+        "size": suite["size"],
         "machine": f"{machine['cpu_model']} x {machine['cpu_logical']}",
         "pairs_planned": planned,
         "pairs_wanted": wanted,
         "resolution": "verified at 64 x 64; other sizes by the mean over boxes of pixels",
     }
-    bundle.write_json(run / "settings.json", settings)
-    journal.compact()
 
 
 def _system(name: str, config: Mapping[str, Any]) -> SystemPlan:
@@ -177,13 +188,17 @@ def _system(name: str, config: Mapping[str, Any]) -> SystemPlan:
 
 def _claims(names: Sequence[str]) -> bytes:
     """Claim files as one YAML stream: shipped ones by id, one's own by the path of a .yaml file."""
-    chunks = []
-    for name in names:
+    chunks: list[bytes] = []
+    ids: list[str] = []
+    for name in [names] if isinstance(names, str) else names:
         if str(name).endswith((".yaml", ".yml")):
-            load_claims_file(name)
-            chunks.append(b"---\n" + Path(name).read_bytes())
+            ids += [claim.id for claim in load_claims_file(name)]
+            chunks.append(b"---\n" + Path(name).read_bytes() + b"\n")
         else:
+            ids.append(name)
             chunks.append(claims_bytes([name]))
+    if not ids or len(ids) > len(set(ids)):
+        raise ConfigError(f"claims=[{','.join(ids)}]; name at least one claim, and each once.")
     return b"".join(chunks)
 
 
@@ -277,8 +292,8 @@ def _close(config: Mapping[str, Any], run: Path) -> None:
 
 
 def _facts(config: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """What the manifest says beside the files; from the last one where the journal is gone."""
-    if not (run / "partial").is_dir():
+    """What the manifest says beside the files; a finished run keeps what its first one says."""
+    if (run / "manifest.json").is_file():
         facts = bundle.read_manifest(run)
         return {key: value for key, value in facts.items() if key not in ("files",)}
     journal = Journal(run)

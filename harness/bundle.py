@@ -36,7 +36,6 @@ __all__ = [
     "file_hashes",
     "image_path",
     "manifest_digest",
-    "prompt_lines",
     "read_features",
     "read_image",
     "read_json",
@@ -253,15 +252,6 @@ def read_features(run: Path, system: str) -> np.ndarray | None:
     """Rows of one system, or None where none were made."""
     path = run / "features" / f"{features_name(system)}.npy"
     return np.load(path, allow_pickle=False) if path.is_file() else None
-
-
-def prompt_lines(prompts: Iterable[Prompt]) -> bytes:
-    """JSONL bytes of a prompt set, the same for the same prompts."""
-    lines = []
-    for prompt in prompts:
-        row = {key: value for key, value in dataclasses.asdict(prompt).items() if value}
-        lines.append(json.dumps(row, sort_keys=True, ensure_ascii=False))
-    return ("\n".join(lines) + "\n").encode()
 
 
 def read_prompts(run: Path) -> dict[str, Prompt]:

@@ -36,8 +36,7 @@ __all__ = ["Session", "measure"]
 COUNTER_TICKS = 50
 STEADY = 0.10  # warm-up ends when three stretches in a row differ by less than this
 STRETCH_S = 0.5
-LEAD_IN_DRIFT, LEAD_IN_S, LEAD_IN_LIMIT_S = 0.01, 10.0, 40.0
-
+LEAD_IN_DRIFT, LEAD_IN_S, LEAD_IN_LIMIT_S = 0.01, 10.0, 40.0  # and a window on a GPU lasts 10 s
 
 Step = Callable[[str, int, int], None]
 
@@ -84,6 +83,8 @@ class Session:
         ticks = [d.tick_s or 0.0 for d in card.domains if d.method == "counter"]
         self._min_s = max([self.plan.min_window_s] + [COUNTER_TICKS * tick for tick in ticks])
         self._gpu = any(d.domain.startswith("gpu:") and d.method for d in card.domains)
+        if self._gpu:
+            self._min_s = max(self._min_s, LEAD_IN_S)
         self._meter_of = card.notes.get("meter_of", {d.domain: card.name for d in card.domains})
 
     # Windows -----------------------------------------------------------------------------------
@@ -331,7 +332,7 @@ class Session:
             requests=served.requests,
             start_ns=served.start_ns,
             end_ns=served.end_ns,
-            cpu_s=served.cpu_s,
+            cpu_s=served.cpu_s if self._plan_of(worker).on_cpu else None,
             state=state,
         )
         return window, served

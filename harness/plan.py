@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.errors import ConfigError
 from harness.journal import WindowRecord
 from harness.stats import PILOT_PAIRS, pairs_needed
 
@@ -29,6 +31,16 @@ class Plan:
     latency_limit_s: float = 20.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a value that no audit could run with."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kind, word = (int, "whole number") if field.type == "int" else (int | float, "number")
+            least = "of at least 0" if field.name == "seed" else "above 0"
+            fits = isinstance(value, kind) and not isinstance(value, bool) and value >= 0
+            if not fits or (value == 0 and field.name != "seed"):
+                raise ConfigError(f"{field.name} is {value!r}; it is a {word} {least}.")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemPlan:
@@ -38,6 +50,11 @@ class SystemPlan:
     config: Mapping[str, Any]
     batch: int
     timeout_s: float = 600.0
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether all the work runs on local processors; else processor time is undefined."""
+        return str(self.config.get("device", "cpu")).startswith("cpu")
 
 
 def wanted_pairs(plan: Plan, blocks: Sequence[WindowRecord], candidate: str, baseline: str) -> int:

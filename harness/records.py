@@ -185,7 +185,7 @@ class MachineState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """One metered stretch of one system. `kind`: block, idle, load, latency or null.
+    """One metered stretch of one system. `kind`: block, idle, load, warmup, latency or null.
 
     `cpu_s` is processor time of the worker's whole process tree, read by the parent.
     """

@@ -60,7 +60,8 @@ def score(run: Path) -> None:
     if suite.get("reference"):
         path = assets.resolve(suite["reference"])
         reference = load_reference(path, judge.path if judge else None)
-        settings |= {key: reference.statistics.get(key) for key in PUBLISHED}
+        known = reference.statistics
+        settings["reference"] = {key: known[key] for key in PUBLISHED if key in known}
         bundle.write_features(run, "reference", reference.features.astype(np.float16))
     core = _core(measured, prompts)
     control_rows: list[dict[str, Any]] = []

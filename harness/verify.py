@@ -29,6 +29,17 @@ from suites.claims import load_claims_file
 __all__ = ["TOLERANCE", "verify"]
 
 TOLERANCE = 1e-9
+DAMAGE = (
+    InputError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    OSError,
+)
 SHOWN = 20  # differences of one kind that are listed before they are only counted
 
 
@@ -49,7 +60,7 @@ def _listed(check: Callable[..., Iterator[str]], run: Path, manifest: dict[str, 
     lines: list[str] = []
     try:
         lines += check(run, manifest)
-    except (InputError, LookupError, ValueError, TypeError, OSError, pa.ArrowException) as error:
+    except (*DAMAGE, pa.ArrowException) as error:
         name = check.__name__.strip("_")
         lines.append(f"{name}: cannot be recomputed ({type(error).__name__}: {error})")
     more = len(lines) - SHOWN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import secrets
@@ -24,10 +25,11 @@ KEEP_BYTES = 1 << 30  # filler images kept for the draw; beyond it, a random hal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Requests that go out in one message; all core or all filler."""
+    """Requests that go out in one message: all filler, or core with `pad` fillers at its end."""
 
     requests: tuple[Request, ...]
     core: bool
+    pad: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ def asked(
 ) -> Asked:
     """Puts the core's whole batches at random positions among the batches expected.
 
+    Fillers bring the core's last batch to the size of all others, or it would be told by its size.
     Everything expected is drawn here, before the window opens; a system that is faster than
     expected makes the stream draw on.
     """
@@ -75,15 +78,14 @@ def asked(
     places = set(rng.choice(total, size=core_batches, replace=False).tolist())
     parts = iter(core[at : at + batch] for at in range(0, len(core), batch))
 
-    def numbered(pairs: Sequence[tuple[Prompt, int]], is_core: bool) -> Batch:
+    def filled(part: Sequence[tuple[Prompt, int]] = ()) -> Batch:
+        pad = batch - len(part)
+        pairs = (*part, *itertools.islice(filler, pad))
         requests = (Request(id=next(number), prompt=prompt, seed=seed) for prompt, seed in pairs)
-        return Batch(requests=tuple(requests), core=is_core)
+        return Batch(requests=tuple(requests), core=bool(part), pad=pad if part else 0)
 
-    def more() -> Batch:
-        return numbered(list(itertools.islice(filler, batch)), False)
-
-    ready = [numbered(next(parts), True) if i in places else more() for i in range(total)]
-    endless = itertools.chain(ready, (more() for _ in itertools.count()))
+    ready = [filled(next(parts) if i in places else ()) for i in range(total)]
+    endless = itertools.chain(ready, (filled() for _ in itertools.count()))
     return Asked(batches=endless, core_batches=core_batches)
 
 
@@ -110,12 +112,14 @@ def serve(
         if enough and not batch.core:
             continue
         answer = worker.generate(batch.requests)
-        digest = hashlib.sha256(answer.payload).hexdigest()
         served.requests += len(batch.requests)
         if batch.core:
-            served.core.append((batch, answer))
             left -= 1
-            continue
+            core, (batch, answer) = _parted(batch, answer)
+            served.core.append(core)
+            if not batch.requests:
+                continue
+        digest = hashlib.sha256(answer.payload).hexdigest()
         served.fillers.append((batch, answer, digest))
         kept_bytes += len(answer.payload)
         if kept_bytes > KEEP_BYTES:
@@ -125,6 +129,20 @@ def serve(
     if cpu_before is not None and cpu_after is not None:
         served.cpu_s = cpu_after - cpu_before
     return served
+
+
+def _parted(batch: Batch, answer: Answer) -> tuple[tuple[Batch, Answer], tuple[Batch, Answer]]:
+    """The core of a batch and the fillers at its end, each with its own images and bytes."""
+    at = len(batch.requests) - batch.pad
+    halves = (answer.images[:at], answer.images[at:])
+    bytes_of_core = sum(i.nbytes for i in halves[0] if not isinstance(i, Failure))
+    payloads = (answer.payload[:bytes_of_core], answer.payload[bytes_of_core:])
+    requests = (batch.requests[:at], batch.requests[at:])
+    core, filler = (
+        (Batch(requests=r, core=is_core), dataclasses.replace(answer, images=i, payload=p))
+        for r, i, p, is_core in zip(requests, halves, payloads, (True, False), strict=True)
+    )
+    return core, filler
 
 
 def _thin(served: Served) -> int:

@@ -131,7 +131,10 @@ class Worker:
         sent = time.perf_counter_ns()
         reply, payload = self._ask({"op": "generate", "requests": wire})
         received = time.perf_counter_ns()
-        images = self._images(reply.get("images"), payload, len(requests))
+        try:
+            images = self._images(reply.get("images"), payload, len(requests))
+        except (ValueError, TypeError, AttributeError) as broken:
+            raise self._failed(f"wrote a broken frame ({broken})") from None
         return Answer(images=images, payload=payload, sent_ns=sent, received_ns=received)
 
     def profile(self, requests: Sequence[Request]) -> dict[str, Any] | None:
@@ -233,7 +236,7 @@ class Worker:
                 images.append(Failure(reason=plain(str(head["failure"]))[:500]))
                 continue
             shape = tuple(head.get("shape", ()))
-            if head.get("dtype") != "uint8" or len(shape) != 3 or shape[2] != 3:
+            if head.get("dtype") != "uint8" or len(shape) != 3 or shape[2] != 3 or not all(shape):
                 got = head.get("other") or f"{head.get('dtype')} {list(shape)}"
                 raise self._failed(
                     f"image {position} of the batch is {got}; expected uint8 [H, W, 3]"
@@ -291,7 +294,7 @@ class Worker:
 
 def write_frame(fd: int, header: Mapping[str, Any], payload: bytes = b"") -> None:
     """Writes one frame; raises OSError when the other end is gone."""
-    head = json.dumps(header).encode()
+    head = json.dumps(header, allow_nan=False).encode()
     view = memoryview(LENGTHS.pack(len(head), len(payload)) + head + payload)
     while view:
         view = view[os.write(fd, view) :]

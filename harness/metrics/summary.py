@@ -90,14 +90,14 @@ class Table:
             for row in self.rows(system, core=core)
             if (row.category not in APART if category == "all" else row.category == category)
         ]
-        values = [row.values.get(metric, self._failed(metric, row)) for row in rows]
+        values = [
+            self._of_failure(metric) if row.failed else row.values.get(metric) for row in rows
+        ]
         if not rows or any(v is None or math.isnan(v) for v in values):
             return None
         return cluster_means([v for v in values if v is not None], [row.prompt for row in rows])
 
-    def _failed(self, metric: str, row: Row) -> float | None:
-        if not row.failed:
-            return None
+    def _of_failure(self, metric: str) -> float | None:
         return 0.0 if metric == "verified" else self.clip_levels[1]
 
     @cached_property

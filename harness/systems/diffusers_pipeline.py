@@ -86,8 +86,12 @@ class DiffusersSystem:
             **arguments,
             **self.call,
         ).images
-        self.shape = images.shape[1:3]
-        return [np.ascontiguousarray(image) for image in (images * 255).round().astype(np.uint8)]
+        return [
+            np.ascontiguousarray((image * 255).round().astype(np.uint8))
+            if np.isfinite(image).all()
+            else Failure(reason="the pipeline returned values that are not finite")
+            for image in images
+        ]
 
     def card(self) -> SystemCard:
         """The pipeline's figures; a size that was left to the pipeline is 0."""

@@ -13,9 +13,7 @@ import yaml
 from harness.errors import InputError
 from harness.records import Claim, Endpoint
 
-__all__ = ["CLAIM_IDS", "claims_bytes", "load_claims", "load_claims_file"]
-
-CLAIM_IDS = ("energy-1000x", "time-1000x", "active-0.1pct", "no-quality-loss", "latency-100ms")
+__all__ = ["claim_ids", "claims_bytes", "load_claims", "load_claims_file"]
 
 _FOLDER = Path(__file__).parent
 _MAX_BYTES = 256 * 1024
@@ -40,15 +38,20 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def claim_ids() -> tuple[str, ...]:
+    """The shipped claims: every YAML file of this folder, by name."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
 def load_claims(ids: Sequence[str] | None = None) -> tuple[Claim, ...]:
     """Loads shipped claims by id, all of them by default. Raises InputError for an unknown id."""
-    chosen = CLAIM_IDS if ids is None else tuple(ids)
+    chosen = claim_ids() if ids is None else tuple(ids)
     return tuple(load_claims_file(_shipped(name))[0] for name in chosen)
 
 
 def claims_bytes(ids: Sequence[str] | None = None) -> bytes:
     """The shipped claim files as one YAML stream, comments kept; `load_claims_file` reads it."""
-    chosen = CLAIM_IDS if ids is None else tuple(ids)
+    chosen = claim_ids() if ids is None else tuple(ids)
     return b"".join(b"---\n" + _shipped(name).read_bytes() for name in chosen)
 
 
@@ -84,8 +87,8 @@ def load_claims_file(path: str | Path) -> tuple[Claim, ...]:
 
 
 def _shipped(name: str) -> Path:
-    if name not in CLAIM_IDS:
-        raise InputError(f"Unknown claim {name!r}{_nearest(name, CLAIM_IDS)}.")
+    if name not in claim_ids():
+        raise InputError(f"Unknown claim {name!r}{_nearest(name, claim_ids())}.")
     return _FOLDER / f"{name}.yaml"
 
 
@@ -207,6 +210,15 @@ def _decidable(claim: Claim, path: Path) -> None:
             raise InputError(
                 f"{path}: {endpoint.metric} has kind {endpoint.kind}; "
                 "kind frechet goes with the metric frechet, and only with it."
+            )
+        if endpoint.kind == "relative" and endpoint.metric != "clip":
+            raise InputError(
+                f"{path}: {endpoint.metric} has kind relative; only clip has a scale to share."
+            )
+        if endpoint.metric in ("frechet", "recall") and endpoint.category != "all":
+            raise InputError(
+                f"{path}: {endpoint.metric} in the category {endpoint.category}; it is pooled. "
+                "Leave out category."
             )
 
 

@@ -13,8 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from harness import bundle, cli
+from harness import audit, bundle, cli, scoring
+from harness.metrics.reference import Reference
+from harness.metrics.summary import Table
 from harness.verify import verify
+from suites.claims import load_claims_file
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -209,9 +212,17 @@ def test_an_edited_verdict_or_report_is_found(copy):
     assert "report.md: differs from the one drawn from this bundle" in found
 
 
-def test_images_may_be_left_out_whole(copy):
+def test_images_may_be_left_out_whole_which_is_said(copy, capsys):
     shutil.rmtree(copy / "images")
     assert verify(copy) == []
+    assert cli.main(["verify", str(copy)]) == 0
+    assert "reports NOT compared" in capsys.readouterr().out
+
+
+def test_a_cut_feature_file_is_a_difference(copy):
+    (copy / "features").mkdir(exist_ok=True)
+    (copy / "features" / "null.npy").write_bytes(b"")
+    assert any(line.startswith("derived: cannot be recomputed") for line in verify(copy))
 
 
 def test_a_folder_that_is_no_bundle_is_an_input_error(tmp_path, capsys):
@@ -308,6 +319,34 @@ def test_a_stage_runs_again_from_the_bundle(copy):
     where = [f"out={copy.parent}", "name=done"]
     assert cli.main(["audit", "--resume", "--from=score", *where]) == 0
     assert bundle.manifest_digest(copy) == before
+
+
+def test_a_stage_that_nothing_led_to_is_refused_and_closes_nothing(copy, capsys):
+    (copy / "manifest.json").unlink()
+    (copy / "verdicts.json").unlink()
+    where = [f"out={copy.parent}", "name=done"]
+    assert cli.main(["audit", "--resume", "--from=report", *where]) == 2
+    assert "no verdicts.json to report from" in capsys.readouterr().err
+    assert not (copy / "manifest.json").exists()
+
+
+def test_the_published_cosines_of_the_reference_scale_the_clip_margin(copy, monkeypatch):
+    published = {"matched_clip": 0.7, "shuffled_clip": 0.1, "features_sha256": "f"}
+    known = Reference(features=np.zeros((2, 3), np.float32), statistics=published)
+    monkeypatch.setattr(scoring, "load_reference", lambda folder, judge: known)
+    config = bundle.read_yaml(copy / "config.yaml")
+    config["suite"]["reference"] = str(copy)
+    bundle.write_yaml(copy / "config.yaml", config)
+    scoring.score(copy)
+    assert Table(bundle.evidence(copy)).clip_levels == (0.7, 0.1)
+
+
+def test_own_claims_without_a_last_line_break_stand_beside_shipped_ones(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_bytes((ROOT / "suites/claims/latency-100ms.yaml").read_bytes().rstrip())
+    both = tmp_path / "claims.yaml"
+    both.write_bytes(audit._claims([str(own), "active-0.1pct"]))
+    assert [c.id for c in load_claims_file(both)] == ["latency-100ms", "active-0.1pct"]
 
 
 def test_null_is_audited_beside_before_and_after_the_blocks(tmp_path):

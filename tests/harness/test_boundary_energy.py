@@ -3,6 +3,7 @@
 import pytest
 
 from harness.attribute import boundary_energy, energy_j_per_image
+from harness.boundaries import boundaries_of
 from harness.records import Boundary
 
 NODE = Boundary(name="node", patterns=("psys|package|cpu", "psys|dram|ram", "gpu"))
@@ -18,6 +19,15 @@ def row(domain, energy_j, method="counter", accuracy=0.05, reason=""):
         "accuracy": accuracy,
         "reason": reason,
     }
+
+
+def test_a_system_off_the_accelerator_is_inside_the_device_boundary_too():
+    def domains(*devices):
+        return {b.name: b.patterns for b in boundaries_of(devices=devices, pue=1.2)}
+
+    assert domains("cuda", "cuda:0")["device"] == ("gpu",)
+    assert domains("cpu", "cpu")["device"] == domains("cpu", "cpu")["node"] == NODE.patterns[:2]
+    assert domains("cpu", "cuda")["device"] == domains("cpu", "cuda")["node"] == NODE.patterns
 
 
 def test_all_domains_of_a_pattern_are_added():

@@ -7,6 +7,8 @@ import pytest
 from harness import cli, compose
 from harness.errors import ConfigError
 
+NO_JUDGE = ["suite.judge=null", "suite.reference=null"]
+
 
 def run(*arguments):
     return subprocess.run(
@@ -55,6 +57,9 @@ def _seconds():
         ("suite.prompts=/nowhere/p.jsonl", "/nowhere/p.jsonl cannot be read"),
         ("suite.judge=/nowhere/judge", "No file or folder at /nowhere/judge"),
         ("+suite.sizes.mini.pears=3", "Did you mean 'pairs'?"),
+        ("claims=[latency-100ms,latency-100ms]", "each once"),
+        ("claims=[]", "at least one claim"),
+        ("suite.sizes.mini.core=0", "core is 0"),
         ("name=a/b", "choose the folder with out="),
     ],
 )
@@ -64,6 +69,12 @@ def test_a_wrong_override_is_told_with_the_nearest_known(override, said, tmp_pat
     assert said in text
     assert text.startswith("un0bench: ") and "Traceback" not in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_is_a_file_exits_2(tmp_path, capsys):
+    (tmp_path / "f").write_text("")
+    assert cli.main(["audit", f"out={tmp_path / 'f'}", "name=x", *NO_JUDGE]) == 2
+    assert "Choose a folder" in capsys.readouterr().err
 
 
 def test_resume_takes_only_the_name_of_a_run(tmp_path, capsys):

@@ -370,6 +370,8 @@ def test_failing_and_dropped_prompts_count_against_the_candidate():
             item["value"] = 0.0
     table = Table(found)
     assert table.by_prompt("un0", "verified")["p5"] == 0.0
+    next(i for i in found.items if i["request"] == 5 and i["system"] == "un0")["value"] = 1.0
+    assert Table(found).by_prompt("un0", "verified")["p5"] == 0.0  # whatever an item says
     assert table.by_prompt("un0", "clip")["p5"] == pytest.approx(0.1)  # the shuffled level
     assert (table.features("un0")[[r.failed for r in table.pooled("un0")]] == 0).all()
     dropped = dataclasses.replace(found, requests=[r for r in found.requests if not r["failure"]])

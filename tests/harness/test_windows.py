@@ -48,6 +48,18 @@ def test_core_batches_stand_at_random_places_among_whole_batches():
     assert set(places) == set(range(10))
 
 
+def test_a_core_that_ends_within_a_batch_is_not_told_by_its_size():
+    asked_for = batches(6, core=6, batch=4)
+    assert {len(batch.requests) for batch in itertools.islice(asked_for.batches, 9)} == {4}
+    served = serve(Scripted(), batches(1, core=6, batch=4), min_s=0.0)
+    draws = Draws(PROMPTS, core=6, seed=0)
+    assert [(r.prompt, r.seed) for r, *_ in core_rows(served)] == draws.core(0)
+    ((pad, answer, digest),) = served.fillers  # the two that filled the last batch up
+    assert served.requests == 8 and len(pad.requests) == len(answer.images) == 2
+    pixels = b"".join(np.full((2, 2, 3), r.seed % 256, np.uint8).tobytes() for r in pad.requests)
+    assert digest == hashlib.sha256(pixels).hexdigest()
+
+
 def test_request_numbers_run_on_whatever_is_core():
     numbers = [r.id for b in itertools.islice(batches(6).batches, 8) for r in b.requests]
     assert numbers == list(range(30_000_000, 30_000_032))

@@ -82,6 +82,9 @@ def test_a_system_sees_number_text_and_seed_only(start):
         ("TooFew", "returned 2 images for 3 requests"),
         ("NotAList", "returned a str, not a list"),
         ("Strings", "image 0 of the batch is a str"),
+        ("Empty", r"uint8 \[0, 64, 3\]; expected uint8"),
+        ("Forger", "wrote a broken frame"),
+        ("NotANumber", "exited with code 1"),
     ],
 )
 def test_a_misbehaving_system_is_named_with_request_and_remedy(start, name, what):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from suites.claims import CLAIM_IDS, claims_bytes, load_claims, load_claims_file
+from suites.claims import claim_ids, claims_bytes, load_claims, load_claims_file
 
 GOOD = """id: mine
 statement: Ten times.
@@ -22,7 +22,8 @@ def written(tmp_path, text):
 
 
 def test_shipped_claims_hold_the_numbers_of_the_method():
-    energy, time, active, quality, latency = load_claims()
+    ids = ("energy-1000x", "time-1000x", "active-0.1pct", "no-quality-loss", "latency-100ms")
+    energy, time, active, quality, latency = load_claims(ids)
     assert (energy.threshold, energy.direction, energy.boundary) == (1000.0, "at_least", "node")
     assert (time.quantity, time.threshold) == ("processor_time", 1000.0)
     assert (active.threshold, active.direction) == (0.001, "at_most")
@@ -36,7 +37,7 @@ def test_shipped_claims_hold_the_numbers_of_the_method():
             "recall": ("difference", 0.05),
         }
         assert claim.min_prompts == 1300
-    assert {c.id for c in load_claims()} == set(CLAIM_IDS)
+    assert {c.id for c in load_claims()} == set(claim_ids())
 
 
 def test_the_bytes_in_a_bundle_read_back_as_the_same_claims(tmp_path):
@@ -81,6 +82,14 @@ def test_an_unknown_claim_names_the_nearest():
                 "threshold: 10\nendpoints: [{metric: clip, kind: frechet, margin: 1}]",
             ),
             "goes with the metric frechet",
+        ),
+        *(
+            (("threshold: 10", f"threshold: 10\nendpoints: [{{{text}, margin: 1}}]"), words)
+            for text, words in (
+                ("metric: verified, kind: relative", "only clip has a scale"),
+                ("metric: recall, kind: relative", "only clip has a scale"),
+                ("metric: recall, kind: difference, category: text", "it is pooled"),
+            )
         ),
         (
             ("threshold: 10", "threshold: 10\nbaseline_bar: {verifed: 1}"),

@@ -19,9 +19,27 @@ from harness.errors import AuditStopped, ConfigError
 from harness.meters.all import All
 from harness.records import Span
 
-__all__ = ["Stage", "grid", "save_weights", "start", "take_weights"]
+__all__ = ["Stage", "grid", "save_weights", "start", "summary", "take_weights"]
 
 STATE = "state.safetensors"
+
+
+def summary(out: Path) -> dict[str, Any]:
+    """What a recipe's run cost, from the cost.jsonl of its stages; a missing reading stays None."""
+    stages = {}
+    for path in sorted(out.glob("*/cost.jsonl")):
+        legs = [json.loads(line) for line in path.read_text().splitlines()]
+        found = [json.loads(p.read_text()) for p in sorted(path.parent.glob("grid-*.json"))[-1:]]
+        stages[path.parent.name] = {"legs": legs, "result": found[0] if found else None}
+    legs = [leg for stage in stages.values() for leg in stage["legs"]]
+    joules = [reading["energy_j"] for leg in legs for reading in leg["energy"]]
+    return {
+        "duration_s": round(sum(leg["duration_s"] for leg in legs), 1),
+        "cpu_s": round(sum(leg["cpu_s"] for leg in legs), 1),
+        "energy_j": None if None in joules or not joules else round(sum(joules), 1),
+        "methods": sorted({str(r["method"]) for leg in legs for r in leg["energy"]}),
+        "stages": stages,
+    }
 
 
 def start(
@@ -42,6 +60,8 @@ def start(
     done = recipe(
         budget=budget, out=out, seed=config["seed"], device=device, limit_s=config["limit_s"]
     )
+    if done:
+        (out / "training.json").write_text(json.dumps(summary(out), indent=1))
     print(f"{name}: {'finished' if done else 'not finished, run again to go on'}, in {out}")
     return 0 if done else AuditStopped.exit_code
 

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from huggingface_hub.errors import GatedRepoError
 
 from harness.errors import AssetError, ConfigError
-from harness.records import Prompt, Request
+from harness.records import Failure, Prompt, Request
 from harness.systems.diffusers_pipeline import DiffusersSystem
 from harness.worker import Worker
 
@@ -113,3 +113,13 @@ def test_a_hub_that_does_not_give_a_model_says_what_to_do(monkeypatch, error, sa
     monkeypatch.setattr(DiffusionPipeline, "download", download)
     with pytest.raises(AssetError, match=said):
         system(model="some/model").load()
+
+
+def test_pictures_that_are_no_numbers_are_failures_and_not_black():
+    made = system(model="none")
+    images = np.stack([np.full((4, 4, 3), value) for value in (0.5, np.nan)])
+    made.pipeline = MagicMock()
+    made.pipeline.return_value.images = images
+    good, bad = made.generate(requests(1, 2))
+    assert (good == 128).all() and good.dtype == np.uint8
+    assert isinstance(bad, Failure)

@@ -16,6 +16,7 @@ from harness.records import (
     SystemCard,
     TraceRow,
 )
+from harness.worker import write_frame
 
 
 class Toy:
@@ -93,6 +94,24 @@ class NotAList(Toy):
 class Strings(Toy):
     def image(self, request):
         return "a picture"
+
+
+class Empty(Toy):
+    def image(self, request):
+        return np.zeros((0, 64, 3), np.uint8)
+
+
+class Forger(Toy):
+    """Writes an answer of its own onto the wire."""
+
+    def generate(self, requests):
+        write_frame(int(sys.argv[2]), {"images": [5] * len(requests)})
+        return super().generate(requests)
+
+
+class NotANumber(Toy):
+    def image(self, request):
+        return Failure(reason=float("nan"))
 
 
 class SomeFail(Toy):

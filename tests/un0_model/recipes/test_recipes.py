@@ -1,0 +1,101 @@
+"""Recipes at the budget `smoke`: they write weights that load, resume, and record their cost."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from harness.errors import AssetError, ConfigError
+from un0_model.pipeline import Un0
+from un0_model.recipes import un0
+from un0_model.recipes.judge import word_merges
+from un0_model.recipes.training import Stage, start
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("train") / "un0"
+    assert un0.main(budget="smoke", out=out, seed=3)
+    return out
+
+
+def test_the_un0_recipe_writes_weights_that_draw(trained):
+    model = Un0.from_pretrained(trained)
+    images = model.generate(["a red circle on white", "two blue stars"], [1, 2])
+    assert images.shape == (2, 64, 64, 3)
+    assert images.dtype == np.uint8
+    assert not np.array_equal(images[0], images[1])
+
+
+def test_the_card_prints_every_definition_of_active(trained):
+    card = Un0.from_pretrained(trained).card()
+    assert card.active["gated_neurons_of_pool"] == pytest.approx(32 / 32768)
+    assert 0 < card.active["parameter_bytes"] < 1
+    # the byte definition counts gate, trunk and decoder: it can only be larger
+    assert card.active["parameter_bytes"] > card.active["gated_neurons_of_pool"]
+    assert card.active["neurons_with_trunk"] > card.active["gated_neurons_of_chosen"]
+
+
+def test_curve_cost_and_grid_are_left_beside_the_weights(trained):
+    for stage, steps in (("dictionary", 4), ("tokens", 4)):
+        rows = [json.loads(line) for line in (trained / stage / "curve.jsonl").open()]
+        assert rows[-1]["step"] == steps
+        cost = json.loads((trained / stage / "cost.jsonl").read_text().splitlines()[0])
+        assert cost["cpu_s"] > 0
+        assert {e["domain"] for e in cost["energy"]} >= {"cpu"}
+        assert list((trained / stage).glob("grid-*.png"))
+
+
+def test_a_flipped_byte_in_the_weights_is_refused_with_the_remedy(trained, tmp_path):
+    for name in ("config.json", "un0.safetensors"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    broken = bytearray((tmp_path / "un0.safetensors").read_bytes())
+    broken[3] ^= 0xFF  # the header's length
+    (tmp_path / "un0.safetensors").write_bytes(broken)
+    with pytest.raises(AssetError, match="train un0"):
+        Un0.from_pretrained(tmp_path)
+
+
+def line(out, steps):
+    """A stage that fits y = 2 x; its loss is known after each step."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(1, 1)
+
+    def loss(rng, progress):
+        x = torch.from_numpy(rng.standard_normal((8, 1), dtype=np.float32))
+        return (layer(x) - 2 * x).square().mean()
+
+    return layer, Stage(
+        name="line", out=out, modules={"layer": layer}, loss=loss, steps=steps, lr=0.05, seed=1
+    )
+
+
+def test_a_training_broken_off_ends_where_an_unbroken_one_ends(tmp_path):
+    whole, stage = line(tmp_path / "whole", 40)
+    assert stage.run()
+    first, stage = line(tmp_path / "parts", 40)
+    stage.limit_s = 0.0  # one step, then the leg is over
+    assert not stage.run()
+    second, stage = line(tmp_path / "parts", 40)
+    assert stage.run()
+    assert torch.equal(whole.weight, second.weight)
+    assert not torch.equal(first.weight, second.weight)
+
+
+def test_an_unknown_budget_names_the_known_ones():
+    with pytest.raises(ConfigError, match="cpu, gpu"):
+        start(un0.main, {"cpu": 0, "gpu": 0}, "un0", {"budget": "tpu", "device": "cpu"})
+
+
+def test_merges_make_every_word_one_token():
+    words = ["red", "green", "greens", "a"]
+    split = {w: [*w[:-1], w[-1] + "</w>"] for w in words}
+    for a, b in word_merges(words):
+        for parts in split.values():
+            i = 0
+            while i < len(parts) - 1:
+                if (parts[i], parts[i + 1]) == (a, b):
+                    parts[i : i + 2] = [a + b]
+                i += 1
+    assert split == {w: [w + "</w>"] for w in words}
