@@ -88,8 +88,8 @@ def _package(name: str) -> Path:
         raise AssetError(f"{name}: no package '{package}' is installed.") from None
     if not path.exists():
         raise AssetError(
-            f"{name} is not there ({path}). Reinstall un0bench, or train it: un0bench train "
-            f"{path.name}"
+            f"{name} is not there ({path}). Reinstall un0bench, or make it again with "
+            "`un0bench train` (dense, un0 or judge)."
         )
     return path
 

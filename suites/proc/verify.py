@@ -27,160 +27,34 @@ from suites.proc.render import (
     SIZE,
     SPRITE_CELL,
     SPRITE_ORIGIN,
-    shape_coverage,
     sprite,
 )
 from suites.proc.scene import EMBLEM_COLOURS
-from suites.proc.words import COLOURS, GROUNDS, LANDS, LETTERS, SHAPES, SIDES, SKIES
+from suites.proc.things import (
+    DIFFERS,
+    EIGHT,
+    MIN_OVERLAP,
+    MIN_PIXELS,
+    NEAR,
+    PLAIN,
+    Thing,
+    coverage_of,
+    crisp,
+    intersection_over_union,
+    nearest,
+    read_ground,
+    read_things,
+)
+from suites.proc.words import COLOURS, GROUNDS, LANDS, LETTERS, SIDES, SKIES
 
 __all__ = ["verify"]
-
-_DIFFERS = 48.0  # RGB distance from the ground at which a pixel belongs to a thing
-_PLAIN = 40.0  # RGB distance within which a ground counts as the one it is nearest to
-_NEAR = 75.0  # the same for a thing's colour
-_MIN_PIXELS = 20  # smaller components are noise
-_MIN_OVERLAP = 0.74  # soft intersection over union with the ideal shape
 _MIN_LETTER = 0.75  # correlation with the ideal glyph
-_MIN_SLOPE = 0.17  # contrast per px across an edge; a blur of sigma 3 leaves 0.13
-_EIGHT = np.ones((3, 3), dtype=bool)
-
 _ROWS, _COLS = np.mgrid[0:SIZE, 0:SIZE] + 0.5
-_BORDER = np.pad(np.zeros((SIZE - 4, SIZE - 4), dtype=bool), 2, constant_values=True)
 
-
-Colour = tuple[int, int, int]
 Spec = Mapping[str, Any]
 
 
-def _nearest(colour: np.ndarray, palette: Mapping[str, Colour], limit: float) -> str | None:
-    """Name the palette's nearest colour, None when it is further than the limit."""
-    distances = {name: float(np.linalg.norm(colour - value)) for name, value in palette.items()}
-    name = min(distances, key=lambda k: distances[k])
-    return name if distances[name] <= limit else None
-
-
-def _crisp(coverage: np.ndarray) -> bool:
-    """Say whether the half-level edges of a coverage map [H, W] are steep, in the median."""
-    gy, gx = np.gradient(coverage)
-    edge = (coverage > 0.3) & (coverage < 0.7)
-    inner = ndimage.binary_erosion(coverage >= 0.5, border_value=1)
-    steep = (coverage >= 0.5) & ~inner  # a hard edge has no pixel between the levels
-    slope = np.hypot(gx, gy)[edge | steep]
-    return slope.size > 0 and float(np.median(slope)) >= _MIN_SLOPE
-
-
-def _soften(coverage: np.ndarray) -> np.ndarray:
-    """Blur a coverage map by a binomial step (sigma 0.7 px): overlap then forgives soft edges."""
-    padded = np.pad(coverage, 1)
-    rows = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-    return 0.25 * rows[:, :-2] + 0.5 * rows[:, 1:-1] + 0.25 * rows[:, 2:]
-
-
-def _intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
-    """Overlap of two coverage maps, 1 where they are equal."""
-    return float(np.minimum(a, b).sum() / np.maximum(a, b).sum())
-
-
-def _coverage(image: np.ndarray, ground: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Return how much of `colour` over `ground` each pixel [H, W] shows, in [0, 1]."""
-    axis = colour - ground
-    share: np.ndarray = (image - ground) @ axis / max(float(axis @ axis), 1.0)
-    return share.clip(0.0, 1.0)
-
-
-def _read_ground(image: np.ndarray) -> tuple[np.ndarray, str | None]:
-    """Measure the ground on the border: its colour [3] and its name, None unless plain, light."""
-    colour = np.median(image[_BORDER], axis=0)
-    return colour, _nearest(colour, GROUNDS, _PLAIN)
-
-
-class _Thing:
-    """One connected component: its colour's name, its coverage map and where it lies.
-
-    `coverage` [h, w] covers the component and 4 px around it, from row `y0` and column
-    `x0`; `box` (top, bottom, left, right) and the centroid `cx`, `cy` are in the picture.
-    """
-
-    __slots__ = ("area", "box", "colour", "coverage", "cx", "cy", "x0", "y0")
-
-    def __init__(
-        self, image: np.ndarray, ground: np.ndarray, component: np.ndarray, where: Sequence[slice]
-    ) -> None:
-        rows, cols = (slice(max(s.start - 4, 0), s.stop + 4) for s in where)
-        self.y0, self.x0 = rows.start, cols.start
-        image, mask = image[rows, cols], component[rows, cols]
-        distance = np.linalg.norm(image - ground, axis=-1)
-        core = mask & (distance >= 0.8 * np.percentile(distance[mask], 80))
-        colour = np.median(image[core], axis=0)
-        self.colour = _nearest(colour, COLOURS, _NEAR)
-        self.coverage = _coverage(image, ground, colour) * ndimage.binary_dilation(mask, _EIGHT)
-        solid = self.coverage >= 0.5
-        if not solid.any():  # nothing but faint noise
-            self.colour, self.coverage, solid = None, mask.astype(float), mask
-        foreign = np.linalg.norm(image[self.coverage > 0.9] - colour, axis=-1) > _NEAR
-        if foreign.sum() > 0.2 * foreign.size:
-            self.colour = None
-        self.area = float(self.coverage.sum())
-        self.cx = float((self.coverage * _COLS[rows, cols]).sum() / self.area)
-        self.cy = float((self.coverage * _ROWS[rows, cols]).sum() / self.area)
-        ys, xs = np.nonzero(solid)
-        ys, xs = ys + self.y0, xs + self.x0
-        self.box = int(ys.min()), int(ys.max()) + 1, int(xs.min()), int(xs.max()) + 1
-
-    def extent(self) -> float:
-        """Return the area of the bounding box in px squared."""
-        top, bottom, left, right = self.box
-        return float((bottom - top) * (right - left))
-
-    def shape(self) -> str | None:
-        """Name the shape that overlaps best at the measured area and centroid."""
-        seen = _soften(self.coverage)
-        overlaps = {shape: self._overlap(shape, seen) for shape in SHAPES}
-        best = max(overlaps, key=lambda k: overlaps[k])
-        return best if overlaps[best] >= _MIN_OVERLAP else None
-
-    def _overlap(self, shape: str, seen: np.ndarray) -> float:
-        unit_area, unit_y = _UNITS[shape]
-        r = math.sqrt(self.area / unit_area)
-        height, width = seen.shape
-        x = np.arange(width)[None, :] + (self.x0 + 0.5 - self.cx)
-        y = np.arange(height)[:, None] + (self.y0 + 0.5 - self.cy + unit_y * r)
-        return _intersection_over_union(seen, _soften(shape_coverage(shape, x, y, r)))
-
-    def whole(self) -> np.ndarray:
-        """Return the coverage map in place, [64, 64]."""
-        full = np.zeros((SIZE, SIZE))
-        height, width = self.coverage.shape
-        full[self.y0 : self.y0 + height, self.x0 : self.x0 + width] = self.coverage
-        return full
-
-
-def _unit(shape: str) -> tuple[float, float]:
-    """Return the area over r squared and the centroid's height over r of a shape."""
-    r = 24.0
-    coverage = shape_coverage(shape, _COLS - 32, _ROWS - 32, r)
-    return float(coverage.sum() / r**2), float((coverage * (_ROWS - 32)).sum() / coverage.sum() / r)
-
-
-_UNITS = {shape: _unit(shape) for shape in SHAPES}
-
-
-def _read_things(image: np.ndarray) -> tuple[str | None, list[_Thing]]:
-    """Return the ground's name and every component; none at all if one of them is not crisp."""
-    ground, name = _read_ground(image)
-    labels, n = ndimage.label(np.linalg.norm(image - ground, axis=-1) > _DIFFERS, _EIGHT)
-    sizes = np.bincount(labels.ravel(), minlength=n + 1)
-    things = [
-        _Thing(image, ground, labels == i, where)
-        for i, where in enumerate(ndimage.find_objects(labels), start=1)
-        if sizes[i] >= _MIN_PIXELS
-    ]
-    if not all(_crisp(thing.coverage) for thing in things):
-        return name, []
-    return name, things
-
-
-def _match(objects: Sequence[Spec], things: Sequence[_Thing]) -> list[_Thing] | None:
+def _match(objects: Sequence[Spec], things: Sequence[Thing]) -> list[Thing] | None:
     """Order the things as the objects (of different colours) they show; None unless one to one."""
     if len(things) != len(objects):
         return None
@@ -194,12 +68,12 @@ def _match(objects: Sequence[Spec], things: Sequence[_Thing]) -> list[_Thing] | 
 
 
 def _single(spec: Spec, image: np.ndarray) -> bool:
-    ground, things = _read_things(image)
+    ground, things = read_things(image)
     return ground == spec["ground"] and _match([spec], things) is not None
 
 
 def _counting(spec: Spec, image: np.ndarray) -> bool:
-    ground, things = _read_things(image)
+    ground, things = read_things(image)
     return (
         ground is not None
         and len(things) == spec["count"]
@@ -208,7 +82,7 @@ def _counting(spec: Spec, image: np.ndarray) -> bool:
 
 
 def _position(spec: Spec, image: np.ndarray) -> bool:
-    ground, things = _read_things(image)
+    ground, things = read_things(image)
     ordered = _match(spec["objects"], things)
     if ground is None or ordered is None:
         return False
@@ -221,12 +95,12 @@ def _position(spec: Spec, image: np.ndarray) -> bool:
 
 
 def _binding(spec: Spec, image: np.ndarray) -> bool:
-    ground, things = _read_things(image)
+    ground, things = read_things(image)
     return ground is not None and _match(spec["objects"], things) is not None
 
 
 def _size(spec: Spec, image: np.ndarray) -> bool:
-    ground, things = _read_things(image)
+    ground, things = read_things(image)
     ordered = _match(spec["objects"], things)
     if ground is None or ordered is None:
         return False
@@ -249,21 +123,21 @@ def _ink(colour: np.ndarray, ground: np.ndarray) -> str | None:
         if t >= 0.5:
             misses[name] = float(np.linalg.norm(colour - ground - min(t, 1.0) * axis))
     miss, nearest = min(((miss, name) for name, miss in misses.items()), default=(math.inf, None))
-    return nearest if miss <= _PLAIN else None
+    return nearest if miss <= PLAIN else None
 
 
 def _text(spec: Spec, image: np.ndarray) -> bool:
-    ground, name = _read_ground(image)
+    ground, name = read_ground(image)
     distance = np.linalg.norm(image - ground, axis=-1)
-    inked = distance > _DIFFERS
-    if name is None or inked.sum() < _MIN_PIXELS:
+    inked = distance > DIFFERS
+    if name is None or inked.sum() < MIN_PIXELS:
         return False
     # Blur changes the peak of a thin stroke, not the direction of its summed difference.
-    towards = (image[ndimage.binary_dilation(inked, _EIGHT)] - ground).sum(axis=0)
+    towards = (image[ndimage.binary_dilation(inked, EIGHT)] - ground).sum(axis=0)
     peak = np.percentile(distance[inked], 90)
     colour = ground + towards / np.linalg.norm(towards) * peak
-    coverage = _coverage(image, ground, colour)
-    if _ink(colour, ground) != spec["colour"] or not _crisp(coverage):
+    coverage = coverage_of(image, ground, colour)
+    if _ink(colour, ground) != spec["colour"] or not crisp(coverage):
         return False
     left = (SIZE - GLYPH_PITCH * len(spec["letters"]) + 6) // 2
     unexplained = inked.copy()
@@ -272,7 +146,7 @@ def _text(spec: Spec, image: np.ndarray) -> bool:
         if read != letter:
             return False
         unexplained[max(y - 1, 0) : y + 15, max(x - 1, 0) : x + 11] = False
-    return int(unexplained.sum()) < _MIN_PIXELS
+    return int(unexplained.sum()) < MIN_PIXELS
 
 
 def _read_letter(coverage: np.ndarray, left: int, top: int) -> tuple[str | None, int, int]:
@@ -316,11 +190,11 @@ def _has_head(coverage: np.ndarray, scale: float, axis: float, top: float) -> bo
     r = FIGURE.head * scale
     ideal = np.clip(0.5 + r - np.hypot(_COLS - axis, _ROWS - (top + r)), 0, 1)
     above = top + 1.7 * r > _ROWS
-    return _intersection_over_union(coverage[above], ideal[above]) >= 0.7
+    return intersection_over_union(coverage[above], ideal[above]) >= 0.7
 
 
 def _anatomy(spec: Spec, image: np.ndarray) -> bool:
-    ground, things = _read_things(image)
+    ground, things = read_things(image)
     if ground != spec["ground"] or len(things) != 1 or things[0].colour != spec["colour"]:
         return False
     coverage = things[0].whole()
@@ -349,10 +223,7 @@ def _anatomy(spec: Spec, image: np.ndarray) -> bool:
 def _landscape(spec: Spec, image: np.ndarray) -> bool:
     sky = np.median(image[:2].reshape(-1, 3), axis=0)
     land = np.median(image[-4:].reshape(-1, 3), axis=0)
-    if (
-        _nearest(sky, SKIES, _PLAIN) != spec["time"]
-        or _nearest(land, LANDS, _PLAIN) != spec["land"]
-    ):
+    if nearest(sky, SKIES, PLAIN) != spec["time"] or nearest(land, LANDS, PLAIN) != spec["land"]:
         return False
     landed = np.linalg.norm(image - land, axis=-1) < np.linalg.norm(image - sky, axis=-1)
     heights = SIZE - np.argmin(np.concatenate([landed[::-1], np.zeros((1, SIZE), bool)]), axis=0)
@@ -362,9 +233,9 @@ def _landscape(spec: Spec, image: np.ndarray) -> bool:
         return False
     if np.mean(np.abs(heights - row) > 2) > 0.1:
         return False
-    if not _crisp(_coverage(image[int(row) - 5 : int(row) + 5], sky, land)):
+    if not crisp(coverage_of(image[int(row) - 5 : int(row) + 5], sky, land)):
         return False
-    below = np.linalg.norm(image[int(row) + 2 :] - land, axis=-1) > _DIFFERS
+    below = np.linalg.norm(image[int(row) + 2 :] - land, axis=-1) > DIFFERS
     light = np.array(LIGHTS["moon" if spec["time"] == "night" else "sun"])
     side = _sun_side(image[: int(row) - 2], sky, light)
     return bool(np.mean(below) < 0.02) and side == spec["sun"]
@@ -372,26 +243,26 @@ def _landscape(spec: Spec, image: np.ndarray) -> bool:
 
 def _sun_side(upper: np.ndarray, sky: np.ndarray, light: np.ndarray) -> str | None:
     """Say where in a sky [h, W, 3] the one sun or moon stands; "none" if the sky is empty."""
-    labels, n = ndimage.label(np.linalg.norm(upper - sky, axis=-1) > _DIFFERS, _EIGHT)
+    labels, n = ndimage.label(np.linalg.norm(upper - sky, axis=-1) > DIFFERS, EIGHT)
     sizes = np.bincount(labels.ravel(), minlength=n + 1)
-    found = [i for i in range(1, n + 1) if sizes[i] >= _MIN_PIXELS]
+    found = [i for i in range(1, n + 1) if sizes[i] >= MIN_PIXELS]
     if not found:
         return "none"
     mask = labels == found[0]
-    coverage = _coverage(upper, sky, light) * ndimage.binary_dilation(mask, _EIGHT)
+    coverage = coverage_of(upper, sky, light) * ndimage.binary_dilation(mask, EIGHT)
     area = float(coverage.sum())
     colour = np.median(upper[mask & (coverage > 0.6)], axis=0) if (coverage > 0.6).any() else sky
     if (
         len(found) > 1
-        or area < _MIN_PIXELS
+        or area < MIN_PIXELS
         or np.linalg.norm(colour - light) > 60
-        or not _crisp(coverage)
+        or not crisp(coverage)
     ):
         return None
     rows, cols = _ROWS[: len(upper)], _COLS[: len(upper)]
     cx, cy = (coverage * cols).sum() / area, (coverage * rows).sum() / area
     disc = np.clip(0.5 + np.sqrt(area / np.pi) - np.hypot(cols - cx, rows - cy), 0, 1)
-    if _intersection_over_union(disc, coverage) < _MIN_OVERLAP:
+    if intersection_over_union(disc, coverage) < MIN_OVERLAP:
         return None
     return tuple(SIDES)[int(np.digitize(cx, (22.5, 41.5)))]
 
@@ -406,10 +277,10 @@ def _texture(spec: Spec, image: np.ndarray) -> bool:
     t = (image - first) @ axis / (axis @ axis)
     low, high = np.percentile(t, (30, 70))
     for part, name in ((t <= low, spec["colours"][0]), (t >= high, spec["colours"][1])):
-        if _nearest(np.median(image[part], axis=0), COLOURS, _NEAR) != name:
+        if nearest(np.median(image[part], axis=0), COLOURS, NEAR) != name:
             return False
     off_line = np.linalg.norm(image - first - np.clip(t, 0, 1)[..., None] * axis, axis=-1)
-    if np.mean(off_line > _DIFFERS) > 0.08 or not _crisp(np.clip(t, 0, 1)):
+    if np.mean(off_line > DIFFERS) > 0.08 or not crisp(np.clip(t, 0, 1)):
         return False
     power = np.abs(np.fft.rfft2((t - t.mean()) * _WINDOW, s=(_PADDED, _PADDED)))
     row, col = np.unravel_index(int(np.argmax(power)), power.shape)
@@ -449,9 +320,9 @@ def _emblem(spec: Spec, image: np.ndarray) -> bool:
     return bool(
         np.sum((t >= 0.5) == truth) >= 60  # of 64 cells
         and _correlation(t, truth) >= 0.85
-        and _nearest(np.median(cells[truth], axis=0), palette, _NEAR) == ink
-        and _nearest(np.median(cells[~truth], axis=0), palette, _NEAR) == ground
-        and np.mean(np.linalg.norm(outside - palette[ground], axis=-1) > _NEAR) < 0.02
+        and nearest(np.median(cells[truth], axis=0), palette, NEAR) == ink
+        and nearest(np.median(cells[~truth], axis=0), palette, NEAR) == ground
+        and np.mean(np.linalg.norm(outside - palette[ground], axis=-1) > NEAR) < 0.02
     )
 
 

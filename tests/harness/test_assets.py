@@ -14,7 +14,7 @@ def test_a_packaged_folder_is_found():
     ("name", "said"),
     [
         ("/nowhere/weights", "No file or folder at /nowhere/weights"),
-        ("package:suites/nothing", "un0bench train nothing"),
+        ("package:suites/nothing", "un0bench train"),
         ("package:nopackage/x", "no package 'nopackage'"),
         ("https://host.invalid/x", "has no hash"),
     ],

@@ -26,7 +26,7 @@ STATE = "state.safetensors"
 
 def summary(out: Path) -> dict[str, Any]:
     """What a recipe's run cost, from the cost.jsonl of its stages; a missing reading stays None."""
-    stages = {}
+    stages: dict[str, dict[str, Any]] = {}
     for path in sorted(out.glob("*/cost.jsonl")):
         legs = [json.loads(line) for line in path.read_text().splitlines()]
         found = [json.loads(p.read_text()) for p in sorted(path.parent.glob("grid-*.json"))[-1:]]
