@@ -160,6 +160,7 @@ def _denoiser_stage(
         return (flow.float() - (noise - clean)).square().mean()
 
     def sample(path: Path) -> None:
+        pipe.set_progress_bar_config(disable=True)
         prompts = select(load_set("val").prompts, "mini")[:60]
         images = []
         for i in range(0, len(prompts), 20):

@@ -2,9 +2,9 @@
 
     un0bench train judge budget=cpu out=runs/train/judge
 
-A small open_clip model on renders of its own. A batch holds three categories, so that most of its
-negatives are near misses; captions that occur twice in a batch are both counted right. The judge
-never trains, selects or tunes a system.
+A small open_clip model on renders of its own. A batch holds three categories at first, then one, so
+that its negatives are near misses; captions that occur twice in a batch are both counted right.
+The judge never trains, selects or tunes a system.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from un0_model.recipes.training import Stage, save_weights
 __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
-    "cpu": {"steps": 1_200, "batch": 96, "reference": 20_000},
+    "cpu": {"steps": 3_200, "batch": 96, "reference": 20_000},
     "gpu": {"steps": 12_000, "batch": 384, "reference": 20_000},
     "smoke": {"steps": 4, "batch": 24, "reference": 200},
 }
 CONTEXT = 20
+BROAD = 0.375  # of the steps; then batches of one category
 MERGES = "merges.txt.gz"
 PIXELS = {"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "mode": "RGB"}
 
@@ -61,7 +62,7 @@ def main(
     tokenizer = open_clip.SimpleTokenizer(bpe_path=str(folder / MERGES), context_length=CONTEXT)
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
-        images, texts = own_batch(rng, size["batch"])
+        images, texts = own_batch(rng, size["batch"], kinds=3 if progress < BROAD else 1)
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().to(device)
         pixels = pixels + torch.randn_like(pixels) * 6 * torch.rand(len(pixels), 1, 1, 1).to(device)
         with torch.autocast(device, torch.bfloat16):
@@ -101,8 +102,8 @@ def main(
     return True
 
 
-def own_batch(rng: np.random.Generator, count: int, kinds: int = 3) -> tuple[np.ndarray, list[str]]:
-    """Renders uint8 [n, 64, 64, 3] of three categories; every emblem pair equally often."""
+def own_batch(rng: np.random.Generator, count: int, kinds: int) -> tuple[np.ndarray, list[str]]:
+    """Renders uint8 [n, 64, 64, 3] of some categories; every emblem pair equally often."""
     names = [CATEGORIES[i] for i in rng.permutation(len(CATEGORIES))[:kinds]]
     specs, _ = draw_batch(rng, count, categories=names)
     for spec in specs:
