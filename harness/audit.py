@@ -16,6 +16,7 @@ import dataclasses
 import datetime
 import difflib
 import json
+import secrets
 import shutil
 import subprocess
 import sys
@@ -146,7 +147,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
                 null_system=systems["null"],
                 meter=meter,
                 journal=journal,
-                draws=Draws(prompts.prompts, core=plan.core, seed=plan.seed),
+                draws=Draws(prompts.prompts, core=plan.core, seed=plan.seed, salt=_salt(run)),
                 step=step,
             )
             measure(session)
@@ -160,6 +161,11 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     bundle.write_json(run / "environment.json", machine)
     bundle.write_json(run / "settings.json", _settings(suite, machine, session.pairs()))
     journal.compact()
+
+
+def _salt(run: Path) -> str:
+    """What orders and seeds of this run's requests hang on; the manifest tells it afterwards."""
+    return str(bundle.read_json(run / "partial" / "plan.json")["salt"])
 
 
 def _settings(
@@ -218,6 +224,7 @@ def _prepare(
             raise InputError(f"The prompts are no longer those of {run}. Restore them.")
         return machine
     plan = {
+        "salt": str(config["salt"] or secrets.token_hex(16)),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "prompt_set": {
             "name": prompts.name,

@@ -2,11 +2,13 @@
 
 Both come from one distribution: cycles over the prompt set, categories interleaved, every prompt
 once a cycle in a shuffled order. A cycle has its own seeds, so no request appears twice: cores use
-seed indices from 0, fillers of window w those from (w + 1) x 1,000,000.
+seed indices from 0, fillers of window w those from (w + 1) x 1,000,000. Order and seeds hang on a
+salt that stays secret until the audit is over, so a system cannot compute which request is core.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -21,10 +23,12 @@ FILLER_STRIDE = 1_000_000
 
 
 class Draws:
-    """Requests of one audit; the same prompts and seed give the same draws."""
+    """Requests of one audit; the same prompts, seed and salt give the same draws."""
 
-    def __init__(self, prompts: Sequence[Prompt], *, core: int, seed: int) -> None:
-        self.prompts, self.core_size, self.seed = tuple(prompts), core, seed
+    def __init__(self, prompts: Sequence[Prompt], *, core: int, seed: int, salt: str = "") -> None:
+        self.prompts, self.core_size = tuple(prompts), core
+        self.seed, self.salt = seed, salt
+        self._key = int.from_bytes(hashlib.sha256(f"{seed}|{salt}".encode()).digest()[:8])
         self._groups: dict[str, list[Prompt]] = {}
         for prompt in self.prompts:
             self._groups.setdefault(prompt.category, []).append(prompt)
@@ -34,16 +38,20 @@ class Draws:
         start = index * self.core_size
         return list(itertools.islice(self._stream(stream=0), start, start + self.core_size))
 
+    def rng(self, window: int) -> np.random.Generator:
+        """What places the core among a window's batches."""
+        return np.random.default_rng([self._key, window])
+
     def filler(self, window: int) -> Iterator[tuple[Prompt, int]]:
         """An endless stream of prompts and seeds that no other window shares."""
         return self._stream(stream=window + 1)
 
     def _stream(self, *, stream: int) -> Iterator[tuple[Prompt, int]]:
         for cycle in itertools.count():
-            rng = np.random.default_rng([self.seed, stream, cycle])
+            rng = np.random.default_rng([self._key, stream, cycle])
             index = stream * FILLER_STRIDE + cycle
             for prompt in self._cycle(rng):
-                yield prompt, request_seed(prompt.id, index)
+                yield prompt, request_seed(f"{prompt.id}|{self.salt}", index)
 
     def _cycle(self, rng: np.random.Generator) -> list[Prompt]:
         """Every prompt once: categories in turn, each in a shuffled order."""

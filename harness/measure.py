@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness import environment
 from harness.bundle import disk, image_path, read_json, write_image, write_json
 from harness.draw import Draws
@@ -171,7 +169,7 @@ class Session:
             batch=1,
             core=(),
             expected_batches=self.plan.latency_requests,
-            rng=np.random.default_rng([self.plan.seed, number]),
+            rng=self.draws.rng(number),
         )
         worker.cont()
         serve(worker, asked_for, min_s=0.0, min_requests=3)  # the first at this batch
@@ -295,7 +293,7 @@ class Session:
             batch=self._plan_of(worker).batch,
             core=core,
             expected_batches=math.ceil(self._min_s / batch_s) if core else 1,
-            rng=np.random.default_rng([self.plan.seed, number]),
+            rng=self.draws.rng(number),
         )
 
     def _metered(

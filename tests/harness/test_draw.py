@@ -5,8 +5,8 @@ from harness.draw import Draws
 from suites.proc.sets import load_set
 
 
-def draws(core=16, seed=0):
-    return Draws(load_set("test").prompts, core=core, seed=seed)
+def draws(core=16, seed=0, salt=""):
+    return Draws(load_set("test").prompts, core=core, seed=seed, salt=salt)
 
 
 def test_cores_differ_from_block_to_block_and_repeat_with_the_seed():
@@ -15,6 +15,14 @@ def test_cores_differ_from_block_to_block_and_repeat_with_the_seed():
     assert len(set(asked)) == 192
     assert draws().core(3) == cores[3]
     assert draws(seed=1).core(3) != cores[3]
+
+
+def test_order_and_seeds_of_the_core_cannot_be_computed_without_the_salt():
+    open_, secret = draws().core(0), draws(salt="5f1c").core(0)
+    assert not {seed for _, seed in open_} & {seed for _, seed in secret}
+    assert [p.id for p, _ in open_] != [p.id for p, _ in secret]
+    assert draws(salt="5f1c").core(0) == secret
+    assert draws().rng(3).integers(2**31) != draws(salt="5f1c").rng(3).integers(2**31)
 
 
 def test_every_stretch_of_a_stream_holds_the_categories_in_equal_parts():
