@@ -27,7 +27,7 @@ from un0_model.recipes.training import Stage, grid
 __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
-    "cpu": {"scenes": 160_000, "autoencoder": 9_000, "denoiser": 4_200, "batch": 32},
+    "cpu": {"scenes": 160_000, "autoencoder": 9_000, "denoiser": 3_800, "batch": 32},
     "gpu": {"scenes": 200_000, "autoencoder": 12_000, "denoiser": 40_000, "batch": 256},
     "smoke": {"scenes": 200, "autoencoder": 4, "denoiser": 4, "batch": 8},
 }

@@ -25,18 +25,19 @@ STATE = "state.safetensors"
 
 
 def summary(out: Path) -> dict[str, Any]:
-    """What a recipe's run cost, from the cost.jsonl of its stages; a missing reading stays None."""
+    """What a recipe's run cost, all legs of all stages together; a missing reading stays None."""
     stages: dict[str, dict[str, Any]] = {}
-    for path in sorted(out.glob("*/cost.jsonl")):
-        legs = [json.loads(line) for line in path.read_text().splitlines()]
-        found = [json.loads(p.read_text()) for p in sorted(path.parent.glob("grid-*.json"))[-1:]]
-        stages[path.parent.name] = {"legs": legs, "result": found[0] if found else None}
+    for path in sorted(out.glob("*/leg-*.json")):
+        stage = stages.setdefault(path.parent.name, {"legs": [], "result": None})
+        stage["legs"].append(json.loads(path.read_text()))
+        for found in sorted(path.parent.glob("grid-*.json"))[-1:]:
+            stage["result"] = json.loads(found.read_text())
     legs = [leg for stage in stages.values() for leg in stage["legs"]]
     joules = [reading["energy_j"] for leg in legs for reading in leg["energy"]]
     return {
         "duration_s": round(sum(leg["duration_s"] for leg in legs), 1),
-        "cpu_s": round(sum(leg["cpu_s"] for leg in legs), 1),
-        "energy_j": None if None in joules or not joules else round(sum(joules), 1),
+        "cpu_s": _total([leg["cpu_s"] for leg in legs]),
+        "energy_j": _total(joules),
         "methods": sorted({str(r["method"]) for leg in legs for r in leg["energy"]}),
         "stages": stages,
     }
@@ -90,6 +91,12 @@ def grid(path: Path, images: np.ndarray, columns: int = 10) -> None:
     Image.fromarray(sheet).resize(
         (sheet.shape[1] * 2, sheet.shape[0] * 2), Image.Resampling.NEAREST
     ).save(path)
+
+
+def _total(values: list[float | None]) -> float | None:
+    """The sum, or None where a part of it is missing."""
+    known = [value for value in values if value is not None]
+    return round(sum(known), 1) if known and len(known) == len(values) else None
 
 
 @dataclass(kw_only=True)
@@ -150,13 +157,11 @@ class Stage:
             over = self.limit_s is not None and spent > self.limit_s
             if time.monotonic() - saved > self.save_every_s or step == self.steps or over:
                 self._save(folder / STATE, optimiser, average, step)
+                self._record(folder, first, step, began, meter, time.process_time() - cpu)
                 saved = time.monotonic()
             if over:
                 break
-        span = Span(id=f"{first}-{step}", start_ns=began, end_ns=time.perf_counter_ns())
-        meter.mark()
         meter.stop()
-        self._record(folder / "cost.jsonl", span, meter, time.process_time() - cpu)
         self._use(average)
         if self.sample is not None:
             for module in self.modules.values():
@@ -243,10 +248,14 @@ class Stage:
         for module in self.modules.values():
             module.eval()
 
-    def _record(self, path: Path, span: Span, meter: All, cpu_s: float) -> None:
-        """One line a leg: seconds, processor seconds, joules by domain with their method."""
+    def _record(
+        self, folder: Path, first: int, step: int, began_ns: int, meter: All, cpu_s: float
+    ) -> None:
+        """One file a leg, written with its state: seconds, joules by domain and their method."""
+        span = Span(id=f"{first}-{step}", start_ns=began_ns, end_ns=time.perf_counter_ns())
+        meter.mark()
         row = {
-            "steps": span.id,
+            "steps": [first, step],
             "duration_s": round(span.duration_s, 1),
             "cpu_s": round(cpu_s, 1),
             "threads": torch.get_num_threads(),
@@ -255,5 +264,4 @@ class Stage:
                 for r in meter.readings([span])
             ],
         }
-        with path.open("a") as f:
-            f.write(json.dumps(row) + "\n")
+        (folder / f"leg-{first:07d}.json").write_text(json.dumps(row, indent=1))

@@ -41,7 +41,7 @@ def test_curve_cost_and_grid_are_left_beside_the_weights(trained):
     for stage, steps in (("dictionary", 4), ("tokens", 4)):
         rows = [json.loads(line) for line in (trained / stage / "curve.jsonl").open()]
         assert rows[-1]["step"] == steps
-        cost = json.loads((trained / stage / "cost.jsonl").read_text().splitlines()[0])
+        cost = json.loads((trained / stage / "leg-0000000.json").read_text())
         assert cost["cpu_s"] > 0
         assert {e["domain"] for e in cost["energy"]} >= {"cpu"}
         assert list((trained / stage).glob("grid-*.png"))
