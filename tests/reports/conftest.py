@@ -34,6 +34,8 @@ _QUALITY = {"un0": 0.71, "dense": 0.83, "null": 0.02}
 _WINDOW_S = 5.2
 _UNSTATED = {"resolution_j": 0.5, "accuracy": 0.2}
 
+CLAIMS = ("energy-1000x", "time-1000x", "active-0.1pct", "no-quality-loss", "latency-100ms")
+
 
 def _prompts(rng: np.random.Generator, per_category: int) -> list[dict[str, Any]]:
     rows = []
@@ -239,7 +241,7 @@ def write_sample(
     bundle.write_table(root, "items", items)
     lines = "".join(json.dumps(p, ensure_ascii=False) + "\n" for p in prompts)
     bundle.write_bytes(root / "prompts.jsonl", lines.encode())
-    bundle.write_bytes(root / "claims.yaml", claims_bytes())
+    bundle.write_bytes(root / "claims.yaml", claims_bytes(CLAIMS))
     bundle.write_yaml(root / "config.yaml", _CONFIG)
     settings = {"suite": "proc", "size": "mini", "pairs_planned": 6}
     bundle.write_json(root / "settings.json", settings)
@@ -268,7 +270,7 @@ def write_sample(
         features = rng.standard_normal((count, 4)).astype(np.float32) + np.float32(shift)
         bundle.write_features(root, name, features)
     bundle.write_features(root, "reference", rng.standard_normal((500, 4)).astype(np.float16))
-    scores, verdicts = derive(bundle.evidence(root), load_claims())
+    scores, verdicts = derive(bundle.evidence(root), load_claims(CLAIMS))
     bundle.write_table(root, "scores", bundle.score_rows(scores))
     bundle.write_json(root / "verdicts.json", bundle.verdict_rows(verdicts))
     facts = {"created": "2026-11-20T12:00:00+00:00", "un0bench_version": "0.1.0"}
