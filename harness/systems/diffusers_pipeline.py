@@ -59,7 +59,7 @@ class DiffusersSystem:
         _check_weights(self.folder)
         try:
             self.pipeline = DiffusionPipeline.from_pretrained(
-                self.folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+                self.folder, dtype=dtype, use_safetensors=True, local_files_only=True
             )
         except (OSError, ValueError, RuntimeError, SafetensorError, AttributeError) as error:
             raise AssetError(

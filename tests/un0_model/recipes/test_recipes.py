@@ -39,7 +39,9 @@ def test_the_card_prints_every_definition_of_active(trained):
 
 def test_curve_cost_and_grid_are_left_beside_the_weights(trained):
     for stage, steps in (("dictionary", 4), ("tokens", 4)):
-        rows = [json.loads(line) for line in (trained / stage / "curve.jsonl").open()]
+        rows = [
+            json.loads(line) for line in (trained / stage / "curve.jsonl").read_text().splitlines()
+        ]
         assert rows[-1]["step"] == steps
         cost = json.loads((trained / stage / "leg-0000000.json").read_text())
         assert cost["cpu_s"] > 0
