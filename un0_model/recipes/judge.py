@@ -34,7 +34,7 @@ from un0_model.recipes.training import Stage, save_weights
 __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
-    "cpu": {"steps": 3_900, "batch": 96, "reference": 20_000},
+    "cpu": {"steps": 7_000, "batch": 96, "reference": 20_000},
     "gpu": {"steps": 12_000, "batch": 384, "reference": 20_000},
     "smoke": {"steps": 4, "batch": 24, "reference": 200},
 }
