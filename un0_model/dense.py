@@ -21,17 +21,18 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 __all__ = ["CAPTION_TOKENS", "autoencoder", "pipeline", "text_encoder", "tokenizer", "transformer"]
 
+LATENTS = 8  # channels: with 4, renders of letters and textures did not survive the autoencoder
 CAPTION_TOKENS = 20  # the longest caption of the suite has 16 words, and one end token
 
 
 def autoencoder(channels: int = 32) -> AutoencoderTiny:
-    """64 x 64 pictures to 4 x 8 x 8 latents and back; images in [-1, 1]."""
+    """64 x 64 pictures to 8 x 8 x 8 latents and back; images in [-1, 1]."""
     return AutoencoderTiny(
         encoder_block_out_channels=(channels,) * 4,
         decoder_block_out_channels=(channels,) * 4,
         num_encoder_blocks=(0, 0, 1, 3),
         num_decoder_blocks=(3, 2, 1, 0),
-        latent_channels=4,
+        latent_channels=LATENTS,
     )
 
 
@@ -73,12 +74,12 @@ def text_encoder(vocabulary_size: int, width: int = 192, layers: int = 2) -> T5E
 def transformer(
     width: int = 192, layers: int = 6, heads: int = 4, caption_width: int = 192
 ) -> PixArtTransformer2DModel:
-    """Predicts the flow of 4 x 8 x 8 latents; 64 tokens, one a latent position."""
+    """Predicts the flow of 8 x 8 x 8 latents; 64 tokens, one a latent position."""
     return PixArtTransformer2DModel(
         num_attention_heads=heads,
         attention_head_dim=width // heads,
-        in_channels=4,
-        out_channels=4,
+        in_channels=LATENTS,
+        out_channels=LATENTS,
         num_layers=layers,
         cross_attention_dim=width,
         sample_size=8,

@@ -173,7 +173,7 @@ class Stage:
         return step >= self.steps
 
     def _attention(self) -> AbstractContextManager[None]:
-        """On a processor plain attention: torch's flash backward took half of a step at 64 tokens."""
+        """Plain attention on a processor: torch's flash backward took half of a 64-token step."""
         return sdpa_kernel(SDPBackend.MATH) if self.device == "cpu" else nullcontext()
 
     def _named(self) -> list[tuple[str, Tensor]]:
