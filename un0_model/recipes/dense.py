@@ -22,7 +22,7 @@ from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
 from un0_model import dense
 from un0_model.recipes.scenes import Scenes
-from un0_model.recipes.training import Stage, grid
+from un0_model.recipes.training import Leg, Stage, grid
 
 __all__ = ["BUDGETS", "main"]
 
@@ -36,26 +36,26 @@ DROPPED = 0.1
 PICTURES = 16  # a batch of the autoencoder: many small steps learn faster here than few large ones
 
 
-def main(
-    *, budget: str, out: Path, seed: int = 1, device: str = "cpu", limit_s: float | None = None
-) -> bool:
+def main(budget: str, leg: Leg) -> bool:
     """Runs what is left of the recipe; True when the pipeline is saved."""
     size = BUDGETS[budget]
-    scenes = Scenes(out.parent / "scenes", size["scenes"], seed=0)
+    scenes = Scenes(leg.out.parent / "scenes", size["scenes"], seed=0)
+    torch.manual_seed(leg.seed)
     vae = dense.autoencoder().to(memory_format=torch.channels_last)
-    latents = _autoencoder_stage(vae, scenes, size, out, seed, device, limit_s)
+    latents = _autoencoder_stage(vae, scenes, size, leg)
     if latents is None:
         return False
     vae.to(memory_format=torch.contiguous_format)
+    torch.manual_seed(leg.seed)
     words = dense.tokenizer(VOCABULARY)
     encoder = dense.text_encoder(len(words), WIDTH)
     denoiser = dense.transformer(WIDTH, LAYERS, caption_width=WIDTH)
     pipe = dense.pipeline(vae, denoiser, encoder, words)
-    if not _denoiser_stage(pipe, scenes, latents, size, out, seed, device, limit_s):
+    if not _denoiser_stage(pipe, scenes, latents, size, leg):
         return False
     for part in (pipe.transformer, pipe.text_encoder, pipe.vae):
         part.cpu().half()
-    pipe.save_pretrained(out / "pipeline", safe_serialization=True)
+    pipe.save_pretrained(leg.out / "pipeline", safe_serialization=True)
     return True
 
 
@@ -63,16 +63,13 @@ def _autoencoder_stage(
     vae: AutoencoderTiny,
     scenes: Scenes,
     size: dict[str, int],
-    out: Path,
-    seed: int,
-    device: str,
-    limit_s: float | None,
+    leg: Leg,
 ) -> Tensor | None:
     """Trains the autoencoder, sets its scaling factor, returns latents float16 [n, 8, 8, 8]."""
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
-        images = scenes.batch(rng.integers(len(scenes), size=PICTURES), device) * 2 - 1
-        with torch.autocast(device, torch.bfloat16):
+        images = scenes.batch(rng.integers(len(scenes), size=PICTURES), leg.device) * 2 - 1
+        with torch.autocast(leg.device, torch.bfloat16):
             latents = vae.encoder(images)
             noisy = latents + 0.05 * torch.randn_like(latents)
             drawn = vae.decoder(noisy)
@@ -81,7 +78,7 @@ def _autoencoder_stage(
         return error.square().mean() * 5 + error.abs().mean() + 1e-3 * latents.square().mean()
 
     def sample(path: Path) -> None:
-        images = scenes.batch(np.arange(50), device) * 2 - 1
+        images = scenes.batch(np.arange(50), leg.device) * 2 - 1
         with torch.no_grad():
             again = vae.decode(vae.encode(images).latents).sample.clamp(-1, 1)
         psnr = -10 * ((again - images) / 2).square().mean().log10().item()
@@ -90,25 +87,22 @@ def _autoencoder_stage(
 
     done = Stage(
         name="autoencoder",
-        out=out,
+        leg=leg,
         modules={"vae": vae},
         loss=loss,
         steps=size["autoencoder"],
         lr=1e-3,
-        seed=seed,
         ema=0.999,
-        device=device,
-        limit_s=limit_s,
         sample=sample,
     ).run()
     if not done:
         return None
-    path = out / "latents.npy"
+    path = leg.out / "latents.npy"
     if not path.exists():
         with torch.no_grad():
             chunks = [
                 vae.encode(
-                    scenes.batch(np.arange(i, min(i + 500, len(scenes))), device) * 2 - 1
+                    scenes.batch(np.arange(i, min(i + 500, len(scenes))), leg.device) * 2 - 1
                 ).latents.cpu()
                 for i in range(0, len(scenes), 500)
             ]
@@ -124,10 +118,7 @@ def _denoiser_stage(
     scenes: Scenes,
     latents: Tensor,
     size: dict[str, int],
-    out: Path,
-    seed: int,
-    device: str,
-    limit_s: float | None,
+    leg: Leg,
 ) -> bool:
     scale = pipe.vae.config.scaling_factor
     count = len(scenes)
@@ -141,16 +132,18 @@ def _denoiser_stage(
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
         index = rng.integers(count, size=size["batch"])
-        clean = (latents[torch.from_numpy(index)].float() * scale).to(device)
+        clean = (latents[torch.from_numpy(index)].float() * scale).to(leg.device)
         index[rng.random(len(index)) < DROPPED] = count
         text = torch.from_numpy(index)
         # logit-normal times, and noise from the step's own seed
-        t = torch.sigmoid(torch.from_numpy(rng.normal(size=len(index))).float()).to(device)
-        noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
+        t = torch.sigmoid(torch.from_numpy(rng.normal(size=len(index))).float()).to(leg.device)
+        noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(leg.device)
         mixed = torch.lerp(clean, noise, t[:, None, None, None])
-        mask = encoded.attention_mask[text].to(device)
-        with torch.autocast(device, torch.bfloat16):
-            caption = pipe.text_encoder(encoded.input_ids[text].to(device), attention_mask=mask)[0]
+        mask = encoded.attention_mask[text].to(leg.device)
+        with torch.autocast(leg.device, torch.bfloat16):
+            caption = pipe.text_encoder(
+                encoded.input_ids[text].to(leg.device), attention_mask=mask
+            )[0]
             flow = pipe.transformer(
                 mixed,
                 encoder_hidden_states=caption,
@@ -190,15 +183,12 @@ def _denoiser_stage(
 
     return Stage(
         name="denoiser",
-        out=out,
+        leg=leg,
         modules={"transformer": pipe.transformer, "text_encoder": pipe.text_encoder},
         loss=loss,
         steps=size["denoiser"],
         lr=1e-3,
-        seed=seed,
         ema=0.999,
-        device=device,
-        limit_s=limit_s,
         sample=sample,
     ).run()
 

@@ -29,7 +29,7 @@ from suites.proc.scene import caption
 from suites.proc.sets import load_set, request_seed, select
 from suites.proc.train import draw_batch
 from suites.proc.words import ADJECTIVES, CATEGORIES, NOUNS, VOCABULARY
-from un0_model.recipes.training import Stage, save_weights
+from un0_model.recipes.training import Leg, Stage, save_weights
 
 __all__ = ["BUDGETS", "main"]
 
@@ -44,17 +44,16 @@ MERGES = "merges.txt.gz"
 PIXELS = {"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "mode": "RGB"}
 
 
-def main(
-    *, budget: str, out: Path, seed: int = 1, device: str = "cpu", limit_s: float | None = None
-) -> bool:
+def main(budget: str, leg: Leg) -> bool:
     """Runs what is left of the recipe; True when judge and reference are written."""
     size = BUDGETS[budget]
-    folder = out / "judge"
+    folder = leg.out / "judge"
     folder.mkdir(parents=True, exist_ok=True)
     merges = word_merges(VOCABULARY)
     with gzip.GzipFile(folder / MERGES, "wb", mtime=0) as f:
         f.write("\n".join(["#merges", *(" ".join(m) for m in merges)]).encode())
     config = _config(len(merges))
+    torch.manual_seed(leg.seed)
     model = open_clip.CLIP(
         **{k: v for k, v in config.items() if k != "text_cfg"},
         text_cfg={k: v for k, v in config["text_cfg"].items() if k != "tokenizer_kwargs"},
@@ -63,27 +62,26 @@ def main(
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
         images, texts = own_batch(rng, size["batch"], kinds=3 if progress < BROAD else 1)
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().to(device)
-        pixels = pixels + torch.randn_like(pixels) * 6 * torch.rand(len(pixels), 1, 1, 1).to(device)
-        with torch.autocast(device, torch.bfloat16):
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().to(leg.device)
+        pixels = pixels + torch.randn_like(pixels) * 6 * torch.rand(len(pixels), 1, 1, 1).to(
+            leg.device
+        )
+        with torch.autocast(leg.device, torch.bfloat16):
             seen = model.encode_image(pixels / 127.5 - 1, normalize=True)
-            read = model.encode_text(tokenizer(texts).to(device), normalize=True)
+            read = model.encode_text(tokenizer(texts).to(leg.device), normalize=True)
         logits = model.logit_scale.exp().clamp(max=100) * seen.float() @ read.float().T
-        same = torch.tensor([[a == b for b in texts] for a in texts], device=device).float()
+        same = torch.tensor([[a == b for b in texts] for a in texts], device=leg.device).float()
         target = same / same.sum(1, keepdim=True)
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
     done = Stage(
         name="contrastive",
-        out=out,
+        leg=leg,
         modules={"clip": model},
         loss=loss,
         steps=size["steps"],
         lr=1.5e-3,
-        seed=seed,
         ema=0.99,
-        device=device,
-        limit_s=limit_s,
         log_every=50,
     ).run()
     if not done:
@@ -95,10 +93,10 @@ def main(
     (folder / "open_clip_config.json").write_text(
         json.dumps({"model_cfg": config, "preprocess_cfg": PIXELS}, indent=1)
     )
-    judge = Judge(folder, device=device)
+    judge = Judge(folder, device=leg.device)
     top1 = retrieval(judge, select(load_set("val").prompts, "full"))
-    (out / "retrieval.json").write_text(json.dumps(top1, indent=1))
-    _reference(judge, out / "reference", size["reference"])
+    (leg.out / "retrieval.json").write_text(json.dumps(top1, indent=1))
+    _reference(judge, leg.out / "reference", size["reference"])
     return True
 
 

@@ -21,9 +21,19 @@ from harness.errors import AuditStopped, ConfigError
 from harness.meters.all import All
 from harness.records import Span
 
-__all__ = ["Stage", "grid", "save_weights", "start", "summary", "take_weights"]
+__all__ = ["Leg", "Stage", "grid", "save_weights", "start", "summary", "take_weights"]
 
 STATE = "state.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One call of a recipe: it goes on under `out` until done, or until `limit_s` has passed."""
+
+    out: Path
+    seed: int = 1
+    device: str = "cpu"
+    limit_s: float | None = None
 
 
 def summary(out: Path) -> dict[str, Any]:
@@ -61,7 +71,7 @@ def start(
         torch.set_num_threads(int(config["threads"]))
     out = Path(config["out"] or f"runs/train/{name}")
     done = recipe(
-        budget=budget, out=out, seed=config["seed"], device=device, limit_s=config["limit_s"]
+        budget, Leg(out=out, seed=config["seed"], device=device, limit_s=config["limit_s"])
     )
     if done:
         (out / "training.json").write_text(json.dumps(summary(out), indent=1))
@@ -110,27 +120,24 @@ class Stage:
     """
 
     name: str
-    out: Path
+    leg: Leg
     modules: dict[str, nn.Module]
     loss: Callable[[np.random.Generator, float], Tensor]
     steps: int
     lr: float
-    seed: int
     rates: Mapping[str, float] = field(default_factory=dict)
     ema: float = 0.0
     decay: float = 0.25
-    device: str = "cpu"
     log_every: int = 100
     save_every_s: float = 120.0
-    limit_s: float | None = None
     sample: Callable[[Path], None] | None = None
 
     def run(self) -> bool:
         """Trains to the last step; False if `limit_s` ended this leg first (run again to go on)."""
-        folder = self.out / self.name
+        folder = self.leg.out / self.name
         folder.mkdir(parents=True, exist_ok=True)
         for module in self.modules.values():
-            module.to(self.device).train()
+            module.to(self.leg.device).train()
         optimiser = self._optimiser()
         average = {k: v.detach().clone() for k, v in self._named()} if self.ema else {}
         step = self._resume(folder / STATE, optimiser, average)
@@ -157,7 +164,7 @@ class Stage:
                     f"{self.name} {step}/{self.steps} loss {row['loss']:.4f} {left_s:.0f} s left",
                     flush=True,
                 )
-            over = self.limit_s is not None and spent > self.limit_s
+            over = self.leg.limit_s is not None and spent > self.leg.limit_s
             if time.monotonic() - saved > self.save_every_s or step == self.steps or over:
                 self._save(folder / STATE, optimiser, average, step)
                 self._record(folder, first, step, began, meter, time.process_time() - cpu)
@@ -174,7 +181,7 @@ class Stage:
 
     def _attention(self) -> AbstractContextManager[None]:
         """Plain attention on a processor: torch's flash backward took half of a 64-token step."""
-        return sdpa_kernel(SDPBackend.MATH) if self.device == "cpu" else nullcontext()
+        return sdpa_kernel(SDPBackend.MATH) if self.leg.device == "cpu" else nullcontext()
 
     def _named(self) -> list[tuple[str, Tensor]]:
         return [
@@ -203,8 +210,8 @@ class Stage:
         factor = min(1.0, (step + 1) / 200, (1 - progress) / self.decay)
         for group in optimiser.param_groups:
             group["lr"] = self.lr * group["rate"] * factor
-        torch.manual_seed(self.seed * 1_000_003 + step)
-        loss = self.loss(np.random.default_rng([self.seed, step]), progress)
+        torch.manual_seed(self.leg.seed * 1_000_003 + step)
+        loss = self.loss(np.random.default_rng([self.leg.seed, step]), progress)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_([p for _, p in self._named()], 1.0)

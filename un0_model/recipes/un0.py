@@ -24,7 +24,7 @@ from suites.proc.words import VOCABULARY
 from un0_model.dictionary import Dictionary
 from un0_model.pipeline import WEIGHTS, Un0
 from un0_model.recipes.scenes import Scenes, words_of
-from un0_model.recipes.training import Stage, grid, save_weights
+from un0_model.recipes.training import Leg, Stage, grid, save_weights
 from un0_model.tokens import Shape, TokenModel, uniforms
 
 __all__ = ["BUDGETS", "main"]
@@ -38,20 +38,20 @@ PICTURES = 16  # a batch of the dictionary: many small steps learn faster here t
 SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
 
 
-def main(
-    *, budget: str, out: Path, seed: int = 1, device: str = "cpu", limit_s: float | None = None
-) -> bool:
+def main(budget: str, leg: Leg) -> bool:
     """Runs what is left of the recipe; True when the weights are written."""
     size = BUDGETS[budget]
-    scenes = Scenes(out.parent / "scenes", size["scenes"], seed=0)
+    scenes = Scenes(leg.out.parent / "scenes", size["scenes"], seed=0)
+    torch.manual_seed(leg.seed)
     dictionary = Dictionary()
-    words = _dictionary_stage(dictionary, scenes, size, out, seed, device, limit_s)
+    words = _dictionary_stage(dictionary, scenes, size, leg)
     if words is None:
         return False
+    torch.manual_seed(leg.seed)
     model = TokenModel(SHAPE)
-    if not _tokens_stage(model, dictionary, scenes, words, size, out, seed, device, limit_s):
+    if not _tokens_stage(model, dictionary, scenes, words, size, leg):
         return False
-    ship(model.cpu(), dictionary.cpu(), out)
+    ship(model.cpu(), dictionary.cpu(), leg.out)
     return True
 
 
@@ -59,26 +59,23 @@ def _dictionary_stage(
     dictionary: Dictionary,
     scenes: Scenes,
     size: dict[str, int],
-    out: Path,
-    seed: int,
-    device: str,
-    limit_s: float | None,
+    leg: Leg,
 ) -> Tensor | None:
     """Trains the dictionary, then writes every scene in its words int16 [n, 64]."""
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
-        images = scenes.batch(rng.integers(len(scenes), size=PICTURES), device)
-        with torch.autocast(device, torch.bfloat16):
+        images = scenes.batch(rng.integers(len(scenes), size=PICTURES), leg.device)
+        with torch.autocast(leg.device, torch.bfloat16):
             drawn = dictionary(images)
         error = drawn.float() - images
         return error.square().mean() * 10 + error.abs().mean()
 
     def sample(path: Path) -> None:
-        images = scenes.batch(np.arange(50), device)
+        images = scenes.batch(np.arange(50), leg.device)
         again = dictionary.decode(dictionary.encode(images)).clamp(0, 1)
         psnr = -10 * (again - images).square().mean().log10().item()
         used = len(
-            dictionary.encode(scenes.batch(np.arange(min(2000, len(scenes))), device)).unique()
+            dictionary.encode(scenes.batch(np.arange(min(2000, len(scenes))), leg.device)).unique()
         )
         path.with_suffix(".json").write_text(json.dumps({"psnr_db": psnr, "words_used": used}))
         both = torch.stack([images, again], 1).flatten(0, 1)
@@ -86,23 +83,22 @@ def _dictionary_stage(
 
     done = Stage(
         name="dictionary",
-        out=out,
+        leg=leg,
         modules={"dictionary": dictionary},
         loss=loss,
         steps=size["dictionary"],
         lr=1e-3,
-        seed=seed,
         ema=0.999,
-        device=device,
-        limit_s=limit_s,
         sample=sample,
     ).run()
     if not done:
         return None
-    path = out / "words.npy"
+    path = leg.out / "words.npy"
     if not path.exists():
         chunks = [
-            dictionary.encode(scenes.batch(np.arange(i, min(i + 500, len(scenes))), device)).cpu()
+            dictionary.encode(
+                scenes.batch(np.arange(i, min(i + 500, len(scenes))), leg.device)
+            ).cpu()
             for i in range(0, len(scenes), 500)
         ]
         np.save(path, torch.cat(chunks).to(torch.int16).numpy())
@@ -115,25 +111,24 @@ def _tokens_stage(
     scenes: Scenes,
     words: Tensor,
     size: dict[str, int],
-    out: Path,
-    seed: int,
-    device: str,
-    limit_s: float | None,
+    leg: Leg,
 ) -> bool:
     candidates = (2 * SHAPE.caption - 1) * SHAPE.proposals
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
         index = torch.from_numpy(rng.integers(len(scenes), size=size["batch"]))
         noise = torch.randn(size["batch"], SHAPE.layers, candidates) * max(0.0, 1 - 2 * progress)
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(leg.device, torch.bfloat16):
             return model.loss(
-                scenes.words[index].to(device), words[index].to(device), noise.to(device)
+                scenes.words[index].to(leg.device),
+                words[index].to(leg.device),
+                noise.to(leg.device),
             )
 
     def sample(path: Path) -> None:
         prompts = select(load_set("val").prompts, "mini")[:100]
-        batch = torch.tensor([words_of(p.text, SHAPE.caption) for p in prompts], device=device)
-        seeds = uniforms([request_seed(p.id, 0) for p in prompts]).to(device)
+        batch = torch.tensor([words_of(p.text, SHAPE.caption) for p in prompts], device=leg.device)
+        seeds = uniforms([request_seed(p.id, 0) for p in prompts]).to(leg.device)
         images = _bytes(dictionary.decode(model.generate(batch, seeds, 0.9)).clamp(0, 1))
         right = [
             verify(dict(p.spec or {}), image) for p, image in zip(prompts, images, strict=True)
@@ -143,15 +138,12 @@ def _tokens_stage(
 
     return Stage(
         name="tokens",
-        out=out,
+        leg=leg,
         modules={"tokens": model},
         loss=loss,
         steps=size["tokens"],
         lr=2e-3,
         rates={"pool": 2.0, "gate.key": 2.0, "gate.bias": 2.0},
-        seed=seed,
-        device=device,
-        limit_s=limit_s,
         sample=sample,
     ).run()
 

@@ -10,13 +10,13 @@ from harness.errors import AssetError, ConfigError
 from un0_model.pipeline import Un0
 from un0_model.recipes import un0
 from un0_model.recipes.judge import word_merges
-from un0_model.recipes.training import Stage, start
+from un0_model.recipes.training import Leg, Stage, start
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("train") / "un0"
-    assert un0.main(budget="smoke", out=out, seed=3)
+    assert un0.main("smoke", Leg(out=out, seed=3))
     return out
 
 
@@ -59,7 +59,7 @@ def test_a_flipped_byte_in_the_weights_is_refused_with_the_remedy(trained, tmp_p
         Un0.from_pretrained(tmp_path)
 
 
-def line(out, steps):
+def line(leg, steps):
     """A stage that fits y = 2 x; its loss is known after each step."""
     torch.manual_seed(0)
     layer = torch.nn.Linear(1, 1)
@@ -69,17 +69,16 @@ def line(out, steps):
         return (layer(x) - 2 * x).square().mean()
 
     return layer, Stage(
-        name="line", out=out, modules={"layer": layer}, loss=loss, steps=steps, lr=0.05, seed=1
+        name="line", leg=leg, modules={"layer": layer}, loss=loss, steps=steps, lr=0.05
     )
 
 
 def test_a_training_broken_off_ends_where_an_unbroken_one_ends(tmp_path):
-    whole, stage = line(tmp_path / "whole", 40)
+    whole, stage = line(Leg(out=tmp_path / "whole"), 40)
     assert stage.run()
-    first, stage = line(tmp_path / "parts", 40)
-    stage.limit_s = 0.0  # one step, then the leg is over
-    assert not stage.run()
-    second, stage = line(tmp_path / "parts", 40)
+    first, stage = line(Leg(out=tmp_path / "parts", limit_s=0.0), 40)
+    assert not stage.run()  # one step, then the leg is over
+    second, stage = line(Leg(out=tmp_path / "parts"), 40)
     assert stage.run()
     assert torch.equal(whole.weight, second.weight)
     assert not torch.equal(first.weight, second.weight)
