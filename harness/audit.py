@@ -31,7 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from harness import assets, bundle, environment, errors
 from harness.boundaries import boundaries_of
 from harness.draw import Draws
-from harness.errors import AuditStopped, ConfigError, InputError
+from harness.errors import AuditStopped, ConfigError, InputError, Interrupted
 from harness.journal import Journal
 from harness.judge import derive
 from harness.measure import Session, measure
@@ -64,7 +64,7 @@ def audit(config: Mapping[str, Any], run: Path, *, resume: bool = False, stage: 
     elif run.exists():
         raise InputError(
             f"{run} exists. Choose another name=..., delete the folder, or continue it with: "
-            f"un0bench audit --resume name={run.name}"
+            f"{bundle.resume_command(run)}"
         )
     finished = (run / "manifest.json").is_file()
     first = stage or ("report" if finished else "measure")
@@ -73,8 +73,7 @@ def audit(config: Mapping[str, Any], run: Path, *, resume: bool = False, stage: 
         raise InputError(f"{run} is finished; stages that can run again: {', '.join(STAGES[1:])}.")
     if first in NEEDS and not (run / NEEDS[first]).is_file():
         raise InputError(
-            f"{run} has no {NEEDS[first]} to {first} from; go on with: "
-            f"un0bench audit --resume name={run.name}"
+            f"{run} has no {NEEDS[first]} to {first} from; go on with: {bundle.resume_command(run)}"
         )
     with bundle.disk(run), _interruptible(run):
         if "measure" in todo:
@@ -268,7 +267,7 @@ def _score(run: Path) -> None:
         raise kind(str(said["message"]))
     raise AuditStopped(
         f"Scoring ended with code {process.returncode}; see {log}. What was measured is kept; "
-        f"score again with: un0bench audit --resume --from=score name={run.name}"
+        f"score again with: {bundle.resume_command(run)} --from=score"
     )
 
 
@@ -356,7 +355,7 @@ def _interruptible(run: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         kept = len(list((run / "partial").glob("w*.json")))
-        raise AuditStopped(
+        raise Interrupted(
             f"Interrupted. {kept} finished windows are kept in {run}; go on with: "
-            f"un0bench audit --resume name={run.name}"
+            f"{bundle.resume_command(run)}"
         ) from None

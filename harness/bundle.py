@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ __all__ = [
     "read_prompts",
     "read_table",
     "read_yaml",
+    "resume_command",
     "score_rows",
     "sha256_file",
     "verdict_rows",
@@ -86,6 +88,12 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 }
 
 
+def resume_command(run: Path) -> str:
+    """What a user types to go on with a run."""
+    out = "" if run.parent == Path("runs") else f" {shlex.quote(f'out={run.parent}')}"
+    return f"un0bench audit --resume {shlex.quote(f'name={run.name}')}{out}"
+
+
 # Writing ---------------------------------------------------------------------------------------
 
 
@@ -100,7 +108,7 @@ def disk(run: Path) -> Iterator[None]:
         kept = len(list((run / "partial").glob("w*.json")))
         raise AuditStopped(
             f"The disk is full: {error.filename or run}. {kept} finished windows are kept in "
-            f"{run}. Free some space, then go on with: un0bench audit --resume name={run.name}"
+            f"{run}. Free some space, then go on with: {resume_command(run)}"
         ) from error
 
 
@@ -222,13 +230,20 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """The manifest; InputError where the folder is no finished bundle."""
+    """The manifest; InputError where the folder is no finished bundle, or one of another format."""
     if not (run / "manifest.json").is_file():
         raise InputError(
             f"{run} is no finished bundle (no manifest.json). Name the folder an audit printed, "
-            "or finish it with: un0bench audit --resume name=" + run.name
+            f"or finish it with: {resume_command(run)}"
         )
-    return read_json(run / "manifest.json")
+    manifest = read_json(run / "manifest.json")
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{run}/manifest.json states schema_version {version}; this un0bench reads "
+            f"{SCHEMA_VERSION}. Read it with the version that wrote it."
+        )
+    return manifest
 
 
 def read_table(run: Path, name: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         if error.filename is None:
-            raise
+            return _fault()
         print(
             f"un0bench: {error.filename} cannot be used ({error.strerror}). "
             "Choose a folder you may write to with out=...",
@@ -45,6 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("un0bench: interrupted.", file=sys.stderr)
         return Un0BenchError.exit_code
+    except Exception:
+        return _fault()
+
+
+def _fault() -> int:
+    """Prints the error of ours that is being handled; not 1, which tells of a failed check."""
+    traceback.print_exc()
+    print("un0bench: a fault of un0bench itself; please report the lines above.", file=sys.stderr)
+    return Un0BenchError.exit_code
 
 
 # Commands --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from harness.errors import ConfigError, InputError, Un0BenchError
+from harness.errors import ConfigError, InputError, Interrupted, Un0BenchError
 
 __all__ = ["compose", "run_folder", "sweep"]
 
@@ -59,15 +59,20 @@ def run_folder(config: dict[str, Any]) -> Path:
 
 
 def sweep(overrides: Sequence[str], run_one: Callable[[dict[str, Any]], int]) -> int:
-    """Audits every combination of comma-separated values; returns the worst exit code."""
+    """Audits every combination of comma-separated values; the worst exit code; Ctrl-C ends it."""
     codes: list[int] = []
+    broken_off = False
 
     def one(config: DictConfig) -> int:
+        nonlocal broken_off
+        if broken_off:
+            return codes[-1]
         try:
             codes.append(run_one(_plain(config)))
         except Un0BenchError as error:  # one outcome of many: the sweep goes on
             print(f"un0bench: {error}", file=sys.stderr)
             codes.append(error.exit_code)
+            broken_off = isinstance(error, Interrupted)
         return codes[-1]
 
     quiet = ["hydra.sweep.dir=.", "hydra.sweep.subdir=.", "hydra.output_subdir=null"]

@@ -7,7 +7,8 @@ Un0BenchError
 │   └── MeterUnavailable    a meter that was asked for by name cannot read here
 ├── CheckFailed         1   a gate or a verification found a difference
 └── AuditStopped        3   the audit could not finish; what is kept and how to resume
-    └── SystemFailed        a system raised, hung, died or returned the wrong thing
+    ├── SystemFailed        a system raised, hung, died or returned the wrong thing
+    └── Interrupted         Ctrl-C; a sweep ends with it
 """
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "CheckFailed",
     "ConfigError",
     "InputError",
+    "Interrupted",
     "MeterUnavailable",
     "SystemFailed",
     "Un0BenchError",
@@ -58,3 +60,7 @@ class AuditStopped(Un0BenchError):
 
 class SystemFailed(AuditStopped):
     """A system raised, hung, died, or returned images of the wrong type or shape."""
+
+
+class Interrupted(AuditStopped):
+    """The user broke the audit off: says what is kept and how to resume."""

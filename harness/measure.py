@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import environment
-from harness.bundle import disk, image_path, read_json, write_image, write_json
+from harness.bundle import disk, image_path, read_json, resume_command, write_image, write_json
 from harness.draw import Draws
 from harness.errors import InputError
 from harness.journal import BlockRecord, Journal, WindowRecord
@@ -239,8 +239,7 @@ class Session:
             system.config,
             log=self.run / "logs" / f"{system.name}.log",
             timeout_s=system.timeout_s,
-            remedy="What was measured is kept; go on with: "
-            f"un0bench audit --resume name={self.run.name}",
+            remedy=f"What was measured is kept; go on with: {resume_command(self.run)}",
         )
 
     def load(self, system: SystemPlan) -> Worker:

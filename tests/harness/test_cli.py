@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harness import cli, compose
-from harness.errors import ConfigError
+from harness.errors import ConfigError, Interrupted
 
 NO_JUDGE = ["suite.judge=null", "suite.reference=null"]
 
@@ -120,6 +120,34 @@ def test_meters_say_what_is_missing_and_why(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines
     assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_a_sweep_ends_where_it_is_broken_off(tmp_path, monkeypatch):
+    seen = []
+
+    def one(config, **options):
+        seen.append(config["seed"])
+        raise Interrupted("Interrupted.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_run_one", one)
+    assert cli.main(["audit", "-m", "seed=1,2,3", f"out={tmp_path}"]) == 3
+    assert seen == [1]
+
+
+def test_a_fault_of_ours_is_no_failed_check(monkeypatch, capsys):
+    def broken(run):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("harness.verify.verify", broken)
+    assert cli.main(["verify", "anywhere"]) == 3
+    assert "a fault of un0bench itself" in capsys.readouterr().err
+
+
+def test_a_bundle_of_another_format_is_not_read(tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text('{"schema_version": 99, "files": {}}')
+    assert cli.main(["verify", str(tmp_path)]) == 2
+    assert "schema_version 99" in capsys.readouterr().err
 
 
 def test_a_sweep_runs_every_combination_and_returns_the_worst_code(tmp_path, capsys, monkeypatch):
