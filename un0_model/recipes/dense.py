@@ -28,7 +28,7 @@ __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
     "cpu": {"scenes": 160_000, "autoencoder": 12_000, "denoiser": 15_000, "batch": 32},
-    "gpu": {"scenes": 200_000, "autoencoder": 12_000, "denoiser": 40_000, "batch": 256},
+    "gpu": {"scenes": 200_000, "autoencoder": 12_000, "denoiser": 24_000, "batch": 256},
     "smoke": {"scenes": 200, "autoencoder": 4, "denoiser": 4, "batch": 8},
 }
 WIDTH, LAYERS = 160, 6

@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# All that gains from an accelerator, in calls of at most ten minutes; run again to go on.
+# All that gains from an accelerator, in calls of at most ten minutes; call again to go on.
 #   OUT=results bash un0_model/recipes/gpu.sh          (make gpu)
-# Trains judge, un0 and dense at budget=gpu with what is left of CALL_S seconds, then audits with NVML
-# on the freshly trained weights. Results go to $OUT: weights, curves, and the bundle without images.
+# Trains judge, un0 and dense at BUDGET with what is left of CALL_S seconds, then audits with NVML on
+# the freshly trained weights. Each finished recipe and the bundle without images go to $OUT as an
+# archive. On a machine that lost runs/gpu-train, archives of finished recipes in .gpu/ are taken up.
+# Where torch is built without our other packages, wheels in .whl/ are put beside it.
 set -euo pipefail
 OUT=${OUT:-runs/gpu}
-CALL_S=${CALL_S:-540}
-AUDIT_S=150
+CALL_S=${CALL_S:-560}
+AUDIT_S=${AUDIT_S:-150}
+DEVICE=${DEVICE:-cuda}
+BUDGET=${BUDGET:-gpu}
+WORK=${WORK:-runs/gpu-train}
 PY=${PY:-$([ -x .venv/bin/python ] && echo .venv/bin/python || command -v python3)}
 if compgen -G ".whl/*.whl" >/dev/null; then
   "$PY" -m pip install -q --no-index --no-deps --no-cache-dir --upgrade --target /tmp/site .whl/*.whl
@@ -14,28 +19,30 @@ if compgen -G ".whl/*.whl" >/dev/null; then
 fi
 export PYTHONPATH="${PYTHONPATH:-$PWD}"
 bench() { "$PY" -m harness.cli "$@"; }
-"$PY" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' ||
+"$PY" -c "import torch, sys; sys.exit('$DEVICE' == 'cuda' and not torch.cuda.is_available())" ||
   { echo "make gpu: no CUDA device here; use make train for the CPU budget" >&2; exit 2; }
 
-mkdir -p "$OUT"
-began=$SECONDS
-done_all=1
-for recipe in judge un0 dense; do
-  left=$((CALL_S - AUDIT_S - (SECONDS - began)))
-  [ "$left" -gt 20 ] || { done_all=0; break; }
-  bench train "$recipe" budget=gpu device=cuda out="runs/gpu-train/$recipe" limit_s="$left" || done_all=0
+mkdir -p "$OUT" "$WORK"
+for archive in .gpu/{judge,un0,dense}.tar.gz; do
+  if [ -f "$archive" ]; then tar -C "$WORK" -xzf "$archive"; fi
 done
 
-if [ "$done_all" = 1 ]; then
-  bench audit name=gpu meter=all suite.size=mini out="$OUT/runs" \
-    systems.dense.model=runs/gpu-train/dense/pipeline systems.dense.device=cuda \
-    systems.un0.model=runs/gpu-train/un0 systems.un0.device=cuda
-  rm -rf "$OUT"/runs/gpu/images
-  tar -C runs/gpu-train -czf "$OUT/dense.tar.gz" dense/pipeline
-  tar -C runs/gpu-train -czf "$OUT/un0.tar.gz" un0/config.json un0/un0.safetensors
-  tar -C runs/gpu-train -czf "$OUT/judge.tar.gz" judge/judge judge/reference
-  tar -C "$OUT/runs" -czf "$OUT/bundle.tar.gz" gpu && rm -rf "$OUT/runs"
-fi
-find runs/gpu-train \( -name '*.jsonl' -o -name '*.png' -o -name '*.json' \) -size -2M -print0 |
-  tar --null -czf "$OUT/curves.tar.gz" -T -
-[ "$done_all" = 1 ] || { echo "make gpu: not finished; call it again while the machine is warm" >&2; exit 3; }
+left() { echo $((CALL_S - AUDIT_S - SECONDS)); }
+for recipe in judge un0 dense; do
+  if [ ! -f "$WORK/$recipe/training.json" ]; then
+    [ "$(left)" -gt 20 ] || break
+    bench train "$recipe" budget="$BUDGET" device="$DEVICE" out="$WORK/$recipe" limit_s="$(left)" ||
+      break
+  fi
+  # what is shipped, with its curves, grids and cost; not the state a training resumes from
+  (cd "$WORK" && find "$recipe" -type f ! -name 'state.safetensors' ! -name '*.npy' -print0 &&
+    find "$recipe" -path '*/reference/features.npy' -print0) |
+    tar -C "$WORK" --null -czf "$OUT/$recipe.tar.gz" -T -
+done
+[ -f "$WORK/dense/training.json" ] ||
+  { echo "make gpu: not finished; call it again, at once or with \$OUT's archives in .gpu/" >&2; exit 3; }
+
+bench audit name=gpu meter=all out="$WORK/audits" \
+  systems.dense.model="$WORK/dense/pipeline" systems.dense.device="$DEVICE" \
+  systems.un0.model="$WORK/un0" systems.un0.device="$DEVICE" ${AUDIT_ARGS:-}
+tar -C "$WORK/audits" --exclude=gpu/images -czf "$OUT/bundle.tar.gz" gpu

@@ -35,7 +35,7 @@ __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
     "cpu": {"steps": 7_000, "batch": 96, "reference": 20_000},
-    "gpu": {"steps": 12_000, "batch": 384, "reference": 20_000},
+    "gpu": {"steps": 6_000, "batch": 256, "reference": 20_000},
     "smoke": {"steps": 4, "batch": 24, "reference": 200},
 }
 CONTEXT = 20

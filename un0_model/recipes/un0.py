@@ -31,7 +31,7 @@ __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
     "cpu": {"scenes": 160_000, "dictionary": 24_000, "tokens": 12_000, "batch": 64},
-    "gpu": {"scenes": 200_000, "dictionary": 12_000, "tokens": 40_000, "batch": 256},
+    "gpu": {"scenes": 200_000, "dictionary": 24_000, "tokens": 20_000, "batch": 256},
     "smoke": {"scenes": 200, "dictionary": 4, "tokens": 4, "batch": 8},
 }
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
