@@ -8,7 +8,9 @@ from typing import Any
 
 from harness.records import Boundary, EnergyReading
 
-__all__ = ["boundary_energy", "energy_j_per_image"]
+__all__ = ["NO_IMAGE", "boundary_energy", "energy_j_per_image", "valid_images"]
+
+NO_IMAGE = "no request of the window gave an image"
 
 _BEST_FIRST = ("wall", "counter", "integrated", "modelled")
 
@@ -50,17 +52,22 @@ def boundary_energy(rows: Sequence[Mapping[str, Any]], boundary: Boundary) -> En
 
 
 def energy_j_per_image(rows: Sequence[Mapping[str, Any]], boundary: Boundary) -> EnergyReading:
-    """Gross joules per image of one window at a boundary: its joules over the requests served.
+    """Gross joules per valid image of one window at a boundary; a failed request gives none.
 
-    A window that served none has energy_j None with a reason.
+    A window without an image has energy_j None with a reason.
     """
     reading = boundary_energy(rows, boundary)
     if reading.energy_j is None:
         return reading
-    requests = int(rows[0]["requests"])
-    if requests <= 0:
-        return replace(reading, energy_j=None, reason="the window served no request")
-    return replace(reading, energy_j=reading.energy_j / requests)
+    images = valid_images(rows[0])
+    if images <= 0:
+        return replace(reading, energy_j=None, reason=NO_IMAGE)
+    return replace(reading, energy_j=reading.energy_j / images)
+
+
+def valid_images(window: Mapping[str, Any]) -> int:
+    """Requests of a window that gave an image."""
+    return int(window["requests"]) - int(window["failures"])
 
 
 def _pick(rows: Sequence[Mapping[str, Any]], pattern: str) -> list[Mapping[str, Any]] | str:

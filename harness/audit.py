@@ -14,13 +14,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import difflib
 import json
 import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,27 +27,24 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from harness import assets, bundle, environment, errors
+from harness import assets, bundle, environment, errors, inputs
 from harness.boundaries import boundaries_of
 from harness.draw import Draws
-from harness.errors import AuditStopped, ConfigError, InputError, Interrupted
+from harness.errors import AuditStopped, InputError, Interrupted
 from harness.journal import Journal
 from harness.judge import derive
 from harness.measure import Session, measure
-from harness.plan import Plan, SystemPlan
 from harness.protocols import Meter
 from harness.records import PromptSet
 from harness.worker import build
 from reports import html, markdown
-from suites.claims import claims_bytes, load_claims_file
-from suites.proc.sets import load_set, to_jsonl
-from suites.prompts import read_prompt_file
+from suites.claims import load_claims_file
+from suites.proc.sets import to_jsonl
 
-__all__ = ["STAGES", "audit", "known", "prompt_set"]
+__all__ = ["STAGES", "audit"]
 
 STAGES = ("measure", "score", "judge", "report")
 NEEDS = {"score": "requests.parquet", "judge": "items.parquet", "report": "verdicts.json"}
-HARNESS_KEYS = ("batch", "timeout_s")  # of a system's YAML: the parent's, not the class's
 NULL = {"_target_": "harness.systems.null.NullSystem", "batch": 16}
 
 
@@ -68,7 +64,7 @@ def audit(config: Mapping[str, Any], run: Path, *, resume: bool = False, stage: 
         )
     finished = (run / "manifest.json").is_file()
     first = stage or ("report" if finished else "measure")
-    todo = STAGES[STAGES.index(known(first, STAGES, "stage")) :]
+    todo = STAGES[STAGES.index(inputs.known(first, STAGES, "stage")) :]
     if first == "measure" and finished:
         raise InputError(f"{run} is finished; stages that can run again: {', '.join(STAGES[1:])}.")
     if first in NEEDS and not (run / NEEDS[first]).is_file():
@@ -86,40 +82,18 @@ def audit(config: Mapping[str, Any], run: Path, *, resume: bool = False, stage: 
     return run
 
 
-def known(name: str, names: Iterable[str], what: str) -> str:
-    """The name itself; ConfigError naming the nearest known one where it is unknown."""
-    names = list(names)
-    if name in names:
-        return name
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise ConfigError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(names)}.")
-
-
-def prompt_set(suite: Mapping[str, Any]) -> PromptSet:
-    """The suite's own set, or the prompt file that `suite.prompts` names."""
-    if suite.get("prompts"):
-        return read_prompt_file(Path(suite["prompts"]))
-    return load_set(known(suite["set"], ("val", "test"), "suite.set"))
-
-
 # Measure ---------------------------------------------------------------------------------------
 
 
 def _measure(config: Mapping[str, Any], run: Path) -> None:
     suite = config["suite"]
-    size = known(suite["size"], suite["sizes"], "suite.size")
-    chosen = suite["sizes"][size]
-    for key in chosen:
-        known(key, (field.name for field in dataclasses.fields(Plan)), f"suite.sizes.{size} key")
-    plan = Plan(**chosen, seed=config["seed"])
-    names = [known(config[role], config["systems"], role) for role in ("candidate", "baseline")]
-    if names[0] == names[1]:
-        raise ConfigError(f"candidate and baseline are both '{names[0]}'; name two systems.")
-    systems = {name: _system(name, config["systems"][name]) for name in names}
-    systems.setdefault("null", _system("null", config["systems"].get("null") or NULL))
-    prompts = prompt_set(suite)
-    claims = _claims(config["claims"])
+    plan = inputs.plan(suite, config["seed"])
+    names = inputs.pair(config)
+    systems = {name: inputs.system(name, config["systems"][name]) for name in names}
+    systems.setdefault("null", inputs.system("null", config["systems"].get("null") or NULL))
+    prompts = inputs.prompt_set(suite)
+    claims = inputs.claims(config["claims"])
+    pue = inputs.pue(config["pue"])
     for part in ("judge", "reference"):
         if suite.get(part):
             assets.resolve(suite[part])  # before minutes of measuring, not after
@@ -127,6 +101,8 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     meter.start()
     try:
         machine = _prepare(config, run, prompts, claims, meter)
+        boards = [d.domain for d in meter.describe().domains if d.domain.startswith("gpu:")]
+        accelerated = bool(machine["accelerators"] or boards)
         journal = Journal(run)
         with _progress() as progress:
             bar = progress.add_task("measure", total=2 * plan.pairs)
@@ -146,6 +122,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
                 null_system=systems["null"],
                 meter=meter,
                 journal=journal,
+                accelerated=accelerated,
                 draws=Draws(prompts.prompts, core=plan.core, seed=plan.seed, salt=_salt(run)),
                 step=step,
             )
@@ -154,8 +131,8 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
             progress.refresh()
     finally:
         meter.stop()
-    devices = [str(systems[name].config.get("device", "cpu")) for name in names]
-    boundaries = boundaries_of(devices=devices, pue=config["pue"])
+    devices = [systems[name].device for name in names]
+    boundaries = boundaries_of(devices=devices, pue=pue, accelerated=accelerated)
     machine["boundaries"] = [dataclasses.asdict(boundary) for boundary in boundaries]
     bundle.write_json(run / "environment.json", machine)
     bundle.write_json(run / "settings.json", _settings(suite, machine, session.pairs()))
@@ -181,47 +158,22 @@ def _settings(
     }
 
 
-def _system(name: str, config: Mapping[str, Any]) -> SystemPlan:
-    inner = {key: value for key, value in config.items() if key not in HARNESS_KEYS}
-    batch = config.get("batch", 1)
-    if not isinstance(batch, int) or batch < 1:
-        raise ConfigError(f"systems.{name}.batch is {batch!r}; it is a whole number of at least 1.")
-    return SystemPlan(
-        name=name, config=inner, batch=batch, timeout_s=float(config.get("timeout_s", 600))
-    )
-
-
-def _claims(names: Sequence[str]) -> bytes:
-    """Claim files as one YAML stream: shipped ones by id, one's own by the path of a .yaml file."""
-    chunks: list[bytes] = []
-    ids: list[str] = []
-    for name in [names] if isinstance(names, str) else names:
-        if str(name).endswith((".yaml", ".yml")):
-            ids += [claim.id for claim in load_claims_file(name)]
-            chunks.append(b"---\n" + Path(name).read_bytes() + b"\n")
-        else:
-            ids.append(name)
-            chunks.append(claims_bytes([name]))
-    if not ids or len(ids) > len(set(ids)):
-        raise ConfigError(f"claims=[{','.join(ids)}]; name at least one claim, and each once.")
-    return b"".join(chunks)
-
-
 def _prepare(
     config: Mapping[str, Any], run: Path, prompts: PromptSet, claims: bytes, meter: Meter
 ) -> dict[str, Any]:
     """Copies what was asked into the run before anything is measured; returns the machine."""
     machine = environment.describe() | {"meter": dataclasses.asdict(meter.describe())}
     if (run / "environment.json").is_file():
-        if differing := environment.unlike(bundle.read_json(run / "environment.json"), machine):
+        first = bundle.read_json(run / "environment.json")
+        if differing := environment.unlike(first, machine, environment.MUST_STAY):
             raise InputError(
-                f"{run} was begun on another machine ({'; '.join(differing)}). "
-                "Resume it there, or start a new one."
+                f"{run} was begun on another machine or with other software "
+                f"({'; '.join(differing)}). Resume it there, or start a new one."
             )
         kept = (run / "prompts.jsonl").read_bytes()
         if kept != to_jsonl(prompts.prompts):
             raise InputError(f"The prompts are no longer those of {run}. Restore them.")
-        return machine
+        return first
     plan = {
         "salt": str(config["salt"] or secrets.token_hex(16)),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -72,9 +72,9 @@ def _schema(text: str) -> pa.Schema:
 
 SCHEMAS: Mapping[str, pa.Schema] = {
     "windows": _schema(
-        "window:s kind:s system:s pair:i? order:s batch:i requests:i duration_s:f cpu_s:f? "
-        "start_ns:i end_ns:i domain:s energy_j:f? method:s? accuracy:f? resolution_j:f? "
-        "idle_w:f? void:b reason:s "
+        "window:s kind:s system:s pair:i? order:s batch:i requests:i failures:i "
+        "duration_s:f cpu_s:f? start_ns:i end_ns:i domain:s energy_j:f? method:s? accuracy:f? "
+        "resolution_j:f? idle_w:f? void:b reason:s "
         "cpu_mhz:f? steal_share:f? foreign_cpu_s:f? temperature_c:f? throttled:b?"
     ),
     "requests": _schema(
@@ -270,9 +270,15 @@ def read_features(run: Path, system: str) -> np.ndarray | None:
 
 
 def read_prompts(run: Path) -> dict[str, Prompt]:
-    """Prompts by id."""
-    rows = [json.loads(line) for line in (run / "prompts.jsonl").read_text("utf-8").splitlines()]
-    return {row["id"]: Prompt(**{**row, "tags": tuple(row.get("tags", ()))}) for row in rows}
+    """Prompts by id. Raises InputError where the file is not the one that was written."""
+    path = run / "prompts.jsonl"
+    try:
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        return {row["id"]: Prompt(**{**row, "tags": tuple(row.get("tags", ()))}) for row in rows}
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing. Is {run} a finished bundle?") from None
+    except (ValueError, TypeError, LookupError) as error:
+        raise InputError(f"{path} cannot be read: {error}. The bundle was edited or cut.") from None
 
 
 def evidence(run: Path) -> Evidence:

@@ -74,8 +74,12 @@ def _run_one(config: dict[str, Any], *, resume: bool = False, stage: str = "") -
     compose = importlib.import_module("harness.compose")
     audit = importlib.import_module("harness.audit")
     run = audit.audit(config, compose.run_folder(config), resume=resume, stage=stage)
+    told: set[str] = set()
     for verdict in importlib.import_module("harness.bundle").read_json(run / "verdicts.json"):
-        print(f"{verdict['claim']:<18} {verdict['outcome']:<13} {_line(verdict)}")
+        again = verdict["claim"] in told
+        told.add(verdict["claim"])
+        name = f"  in {verdict['scope']}:" if again else verdict["claim"]
+        print(f"{name:<18} {verdict['outcome']:<13} {_line(verdict)}")
     print(f"report: {run / 'report.html'}")
     return 0
 

@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +20,7 @@ from harness.records import MachineState
 
 __all__ = [
     "MUST_MATCH",
+    "MUST_STAY",
     "Snapshot",
     "describe",
     "process_tree_cpu_s",
@@ -44,6 +45,8 @@ MUST_MATCH = (
     "accelerator_driver",
     "os",
 )
+# And of the software, while one run goes on.
+MUST_STAY = (*MUST_MATCH, "python", "packages", "git_commit", "git_changed")
 TEMPERATURES = ("x86_pkg_temp", "coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal")
 SENSOR_C = 1e-3  # hwmon and thermal zones give thousandths of a degree
 
@@ -73,13 +76,18 @@ def describe(*, proc: Path = PROC, sys: Path = SYS) -> dict[str, Any]:
     }
 
 
-def unlike(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """The fields of MUST_MATCH that differ, each with both values; empty: comparable."""
-    return [
-        f"{field}: {mine.get(field)!r} against {theirs.get(field)!r}"
-        for field in MUST_MATCH
-        if mine.get(field) != theirs.get(field)
-    ]
+def unlike(
+    mine: Mapping[str, Any], theirs: Mapping[str, Any], fields: Iterable[str] = MUST_MATCH
+) -> list[str]:
+    """The fields that differ, each with both values; empty: comparable."""
+    found: list[str] = []
+    for field in fields:
+        a, b = mine.get(field), theirs.get(field)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += unlike(a, b, sorted({*a, *b}))
+        elif a != b:
+            found.append(f"{field}: {a!r} against {b!r}")
+    return found
 
 
 def _cpu_info(proc: Path) -> dict[str, str]:

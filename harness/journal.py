@@ -131,10 +131,10 @@ class Journal:
     def _void_partial_blocks(self) -> None:
         finished = {record.window.id for record in self.records}
         for block in list(self.blocks):
-            if block.void or (len(block.windows) == 2 and finished.issuperset(block.windows)):
-                continue
-            reason = "the audit was stopped within this block"
-            self.void(block, reason)
+            if block.void:  # stopped, perhaps, before its windows were told
+                self.void(block, block.reason)
+            elif len(block.windows) != 2 or not finished.issuperset(block.windows):
+                self.void(block, "the audit was stopped within this block")
 
     def void(self, block: BlockRecord, reason: str) -> None:
         """Keeps a block and its windows, and says why they do not count."""
@@ -172,6 +172,7 @@ def _window_rows(record: WindowRecord, idle: Mapping[str, float]) -> list[dict[s
         "order": window.order,
         "batch": window.batch,
         "requests": window.requests,
+        "failures": window.failures,
         "duration_s": window.span.duration_s,
         "cpu_s": window.cpu_s,
         "start_ns": window.start_ns,

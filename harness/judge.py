@@ -17,7 +17,7 @@ from typing import Any
 
 from scipy import stats as distributions
 
-from harness.attribute import energy_j_per_image
+from harness.attribute import NO_IMAGE, energy_j_per_image, valid_images
 from harness.findings import Finding, decide, first, unmeasured
 from harness.metrics.summary import Table, scores
 from harness.quality import quality, worst_category
@@ -129,11 +129,13 @@ def _joules(rows: Sequence[dict[str, Any]], boundary: Boundary) -> PerImage:
 
 
 def _cpu_s_per_image(rows: Sequence[dict[str, Any]]) -> PerImage:
-    cpu_s, requests = rows[0]["cpu_s"], rows[0]["requests"]
-    if cpu_s is None or requests <= 0:
+    cpu_s, images = rows[0]["cpu_s"], valid_images(rows[0])
+    if cpu_s is None:
         reason = "processor time is defined only where all the work runs on local CPUs"
         return PerImage(value=None, reason=reason)
-    return PerImage(value=float(cpu_s) / requests, accuracy=0.0)
+    if images <= 0:
+        return PerImage(value=None, reason=NO_IMAGE)
+    return PerImage(value=float(cpu_s) / images, accuracy=0.0)
 
 
 def _latency(evidence: Evidence, claim: Claim) -> Finding:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import secrets
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import environment
+from harness.boundaries import on_processors
 from harness.bundle import disk, image_path, read_json, resume_command, write_image, write_json
 from harness.draw import Draws
 from harness.errors import InputError
@@ -26,15 +26,15 @@ from harness.journal import BlockRecord, Journal, WindowRecord
 from harness.plan import Plan, SystemPlan, wanted_pairs
 from harness.protocols import Meter
 from harness.records import Failure, MachineState, TraceRow, Window
+from harness.steady import STEADY, lead_in, steady
 from harness.windows import Asked, Served, asked, core_rows, draw_fillers, rows, serve
 from harness.worker import Worker
 
 __all__ = ["Session", "measure"]
 
 COUNTER_TICKS = 50
-STEADY = 0.10  # warm-up ends when three stretches in a row differ by less than this
 STRETCH_S = 0.5
-LEAD_IN_DRIFT, LEAD_IN_S, LEAD_IN_LIMIT_S = 0.01, 10.0, 40.0  # and a window on a GPU lasts 10 s
+GPU_WINDOW_S = 10.0
 
 Step = Callable[[str, int, int], None]
 
@@ -69,9 +69,11 @@ class Session:
     meter: Meter
     journal: Journal
     draws: Draws
+    accelerated: bool = False
     step: Step = lambda what, done, total: None
     _batch_s: dict[str, float] = field(default_factory=dict)
     _min_s: float = 0.0
+    _ticks_s: float = 0.0  # long enough for every counter to resolve
     _traced: Counter[tuple[str, str]] = field(default_factory=Counter)
     _meter_of: Mapping[str, str] = field(default_factory=dict)
     _gpu: bool = False
@@ -79,10 +81,11 @@ class Session:
     def __post_init__(self) -> None:
         card = self.meter.describe()
         ticks = [d.tick_s or 0.0 for d in card.domains if d.method == "counter"]
-        self._min_s = max([self.plan.min_window_s] + [COUNTER_TICKS * tick for tick in ticks])
+        self._ticks_s = COUNTER_TICKS * max(ticks, default=0.0)
+        self._min_s = max(self.plan.min_window_s, self._ticks_s)
         self._gpu = any(d.domain.startswith("gpu:") and d.method for d in card.domains)
         if self._gpu:
-            self._min_s = max(self._min_s, LEAD_IN_S)
+            self._min_s = max(self._min_s, GPU_WINDOW_S)
         self._meter_of = card.notes.get("meter_of", {d.domain: card.name for d in card.domains})
 
     # Windows -----------------------------------------------------------------------------------
@@ -94,7 +97,7 @@ class Session:
         number = self._open("idle", state)
         self.meter.mark()
         before, start_ns = environment.snapshot(), time.perf_counter_ns()
-        time.sleep(self.plan.idle_s)
+        time.sleep(max(self.plan.idle_s, self._ticks_s))
         end_ns = time.perf_counter_ns()
         self.meter.mark()
         window = Window(
@@ -118,9 +121,12 @@ class Session:
         number = int(block.windows[_position(block, worker.name == self.candidate.name)][1:])
         asked_for = self._asked(worker, number, core)
         worker.cont()
+        remark = ""
         if self._gpu:
-            self._lead_in(worker)
+            stream = self._asked(worker, self.journal.open_window(), ())
+            remark = lead_in(worker, stream, self.meter)
         window, served = self._metered(worker, "block", number, asked_for, block=block)
+        window = dataclasses.replace(window, reason=remark)
         nonce = secrets.token_hex(16)
         picked = {True: core_rows(served), False: draw_fillers(served, len(core), nonce)}
         with disk(self.run):
@@ -142,7 +148,7 @@ class Session:
         parts: list[Served] = []
         worker.cont()
         start_ns = time.perf_counter_ns()
-        while not _steady(rates) and (time.perf_counter_ns() - start_ns) / 1e9 < self.plan.warmup_s:
+        while not steady(rates) and (time.perf_counter_ns() - start_ns) / 1e9 < self.plan.warmup_s:
             parts.append(serve(worker, stream, min_s=STRETCH_S))
             rates.append(parts[-1].duration_s / parts[-1].requests)
         worker.stop()
@@ -151,7 +157,7 @@ class Session:
         requests = sum(part.requests for part in parts)
         reason = (
             f"steady: three stretches within {STEADY:.0%} of each other, after {requests} requests"
-            if _steady(rates)
+            if steady(rates)
             else f"ended at its limit of {self.plan.warmup_s:g} s after {requests} requests; "
             "not shown to be steady"
         )
@@ -305,7 +311,7 @@ class Session:
         block: BlockRecord | None = None,
     ) -> tuple[Window, Served]:
         """Meters one stretch of work and stops the worker at its end."""
-        latency = kind == "latency"
+        latency, system = kind == "latency", self._plan_of(worker)
         self.meter.mark()
         before, parent_before_s = environment.snapshot(), time.process_time()
         served = serve(
@@ -325,11 +331,12 @@ class Session:
             system=worker.name,
             pair=block.pair if block else None,
             order=block.order if block else "",
-            batch=1 if latency else self._plan_of(worker).batch,
+            batch=1 if latency else system.batch,
             requests=served.requests,
+            failures=served.failures,
             start_ns=served.start_ns,
             end_ns=served.end_ns,
-            cpu_s=served.cpu_s if self._plan_of(worker).on_cpu else None,
+            cpu_s=served.cpu_s if on_processors(system.device, self.accelerated) else None,
             state=state,
         )
         return window, served
@@ -357,23 +364,6 @@ class Session:
             cpu_s=cpu_s,
             state=MachineState(),
         )
-
-    def _lead_in(self, worker: Worker) -> None:
-        """On a GPU: works until power drifts under 1% over 10 s, so that the window is at heat."""
-        stream = self._asked(worker, self.journal.open_window(), ())
-        end_s = time.monotonic() + LEAD_IN_LIMIT_S
-        means: list[float] = []
-        while time.monotonic() < end_s:
-            from_ns = time.perf_counter_ns()
-            serve(worker, stream, min_s=LEAD_IN_S / 2)
-            watts = [
-                row.value
-                for row in self.meter.traces()
-                if row.t_ns >= from_ns and row.quantity == "power_w" and row.domain[:4] == "gpu:"
-            ]
-            means.append(statistics.fmean(watts) if watts else 0.0)
-            if len(means) > 1 and abs(means[-1] - means[-2]) <= LEAD_IN_DRIFT * means[-2]:
-                return
 
     def _record(
         self,
@@ -440,8 +430,3 @@ class _Workers:
 
 def _position(block: BlockRecord, is_candidate: bool) -> int:
     return 0 if (block.order == "AB") == is_candidate else 1
-
-
-def _steady(rates: Sequence[float]) -> bool:
-    last = rates[-3:]
-    return len(last) == 3 and max(last) <= (1 + STEADY) * min(last)

@@ -52,9 +52,9 @@ class SystemPlan:
     timeout_s: float = 600.0
 
     @property
-    def on_cpu(self) -> bool:
-        """Whether all the work runs on local processors; else processor time is undefined."""
-        return str(self.config.get("device", "cpu")).startswith("cpu")
+    def device(self) -> str | None:
+        """What the system works on, in its own words: "cpu", "cuda:1"; None where it is silent."""
+        return self.config.get("device")
 
 
 def wanted_pairs(plan: Plan, blocks: Sequence[WindowRecord], candidate: str, baseline: str) -> int:
@@ -76,7 +76,8 @@ def log_ratios(blocks: Sequence[WindowRecord], candidate: str, baseline: str) ->
         spent |= {reading.domain: reading.energy_j for reading in record.readings}
         for quantity, value in spent.items():
             key = (window.pair or 0, window.system)
-            each = value / window.requests if value else 0.0  # 0: no ratio below
+            images = window.requests - window.failures
+            each = value / images if value and images else 0.0  # 0: no ratio below
             sums.setdefault(quantity, {}).setdefault(key, []).append(each)
     rows = []
     for cells in sums.values():

@@ -2,6 +2,7 @@
 
 History of `SCHEMA_VERSION`
     1  2026-11-20  first bundle format
+    2  2026-11-21  windows.parquet counts `failures`; a figure per image is one per valid image
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ __all__ = [
     "WorkProfile",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Method = Literal["wall", "counter", "integrated", "modelled"]
 Outcome = Literal["supported", "refuted", "inconclusive", "not_measured"]
@@ -187,7 +188,8 @@ class MachineState:
 class Window:
     """One metered stretch of one system. `kind`: block, idle, load, warmup, latency or null.
 
-    `cpu_s` is processor time of the worker's whole process tree, read by the parent.
+    `cpu_s` is processor time of the worker's whole process tree, read by the parent; `failures`
+    are the requests among `requests` that gave no image.
     """
 
     id: str
@@ -201,6 +203,7 @@ class Window:
     end_ns: int
     cpu_s: float | None
     state: MachineState = field(default_factory=MachineState)
+    failures: int = 0
     void: bool = False
     reason: str = ""
 

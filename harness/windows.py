@@ -48,6 +48,7 @@ class Served:
     end_ns: int = 0
     cpu_s: float | None = None
     requests: int = 0
+    failures: int = 0
     core: list[tuple[Batch, Answer]] = field(default_factory=list)
     fillers: list[tuple[Batch, Answer | None, str]] = field(default_factory=list)
 
@@ -113,6 +114,7 @@ def serve(
             continue
         answer = worker.generate(batch.requests)
         served.requests += len(batch.requests)
+        served.failures += sum(isinstance(image, Failure) for image in answer.images)
         if batch.core:
             left -= 1
             core, (batch, answer) = _parted(batch, answer)

@@ -6,7 +6,7 @@ boundary and pair, and keeps the method and the reason beside every figure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +25,15 @@ _PATTERN_WORDS = {**dict(zip(HOST, ("processor", "memory"), strict=True)), "gpu"
 class Cost:
     """A per-image quantity of one system; `values` has one entry a window, `idle` a share of 1.
 
-    `method` is empty for processor time; `reason` says why `mean` is None.
+    `mean` is per valid image, `per_verified` per image whose content was verified. `method` is
+    empty for processor time; `reason` says why `mean` is None.
     """
 
     system: str
     what: str
     unit: str
     mean: float | None
+    per_verified: float | None = None
     values: tuple[float, ...] = ()
     idle: float | None = None
     method: str = ""
@@ -68,6 +70,12 @@ def one_of_each(windows: Iterable[Row]) -> list[Row]:
     return list({row["window"]: row for row in reversed(list(windows))}.values())[::-1]
 
 
+def scored_core(evidence: Evidence) -> list[Row]:
+    """Return the core requests that count: those of windows that are not void."""
+    void = {row["window"] for row in evidence.windows if row["void"]}
+    return [row for row in evidence.requests if row["core"] and row["window"] not in void]
+
+
 def _worst(methods: Iterable[str | None]) -> str:
     """Return the least direct of several methods: one modelled domain makes a figure modelled."""
     rank = ("modelled", "integrated", "counter", "wall")
@@ -80,11 +88,12 @@ def _per_image(rows: Sequence[Row], boundary: Boundary | None) -> EnergyReading:
     if boundary is not None:
         return attribute.energy_j_per_image(rows, boundary)
     first = rows[0]
-    known = first["cpu_s"] is not None and first["requests"]
+    images = attribute.valid_images(first)
+    known = first["cpu_s"] is not None and images > 0
     return EnergyReading(
         span=first["window"],
         domain="processor time",
-        energy_j=first["cpu_s"] / first["requests"] if known else None,
+        energy_j=first["cpu_s"] / images if known else None,
         method=None,
         reason="" if known else first["reason"] or "not all of the work runs on local processors",
     )
@@ -108,7 +117,9 @@ def _served(evidence: Evidence, system: str) -> dict[str, list[Row]]:
     return windows
 
 
-def _cost(evidence: Evidence, system: str, boundary: Boundary | None) -> Cost:
+def _cost(
+    evidence: Evidence, system: str, boundary: Boundary | None, verified: float | None
+) -> Cost:
     windows = list(_served(evidence, system).values())
     readings = [_per_image(rows, boundary) for rows in windows]
     values = [r.energy_j for r in readings if r.energy_j is not None]
@@ -116,22 +127,43 @@ def _cost(evidence: Evidence, system: str, boundary: Boundary | None) -> Cost:
     known = [i for i in idles if i is not None]
     reasons = [r.reason for r in readings if r.energy_j is None]
     whole = bool(values) and len(known) == len(values) == len(windows)
+    mean = sum(values) / len(values) if values and not reasons else None
+    asked = sum(rows[0]["requests"] for rows in windows)
+    valid = sum(attribute.valid_images(rows[0]) for rows in windows)
     return Cost(
         system=system,
         what=boundary.name if boundary else "processor time",
         unit="J" if boundary else "s",
-        mean=sum(values) / len(values) if values else None,
+        mean=mean,
+        per_verified=mean * valid / asked / verified if mean is not None and verified else None,
         values=tuple(values),
         idle=sum(known) / sum(values) if whole else None,
         method=_worst(r.method for r in readings),
-        reason="" if values else (reasons[0] if reasons else "no window of this system is left"),
+        reason=_missing(reasons, len(windows)),
     )
 
 
-def costs(evidence: Evidence, systems: Sequence[str]) -> list[Cost]:
-    """Joules per image at every boundary and processor time per image, system by system."""
+def _missing(reasons: Sequence[str], windows: int) -> str:
+    if not windows:
+        return "no window of this system is left"
+    if len(reasons) in (0, windows):
+        return reasons[0] if reasons else ""
+    return f"{len(reasons)} of {windows} windows have no value: {reasons[0]}"
+
+
+def costs(
+    evidence: Evidence, systems: Sequence[str], verified: Mapping[str, float | None]
+) -> list[Cost]:
+    """Joules per image at every boundary and processor time per image, system by system.
+
+    `verified` holds the share of each system's requests whose content was verified.
+    """
     wanted = [*evidence.boundaries, None]
-    return [_cost(evidence, system, boundary) for boundary in wanted for system in systems]
+    return [
+        _cost(evidence, system, boundary, verified.get(system))
+        for boundary in wanted
+        for system in systems
+    ]
 
 
 def _detail(boundary: Boundary | None) -> str:

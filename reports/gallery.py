@@ -9,6 +9,7 @@ from typing import Any
 
 from harness import bundle
 from harness.records import Evidence
+from reports.costs import scored_core
 
 __all__ = ["Exhibit", "Picture", "gallery"]
 
@@ -41,7 +42,7 @@ def gallery(
     root: Path, evidence: Evidence, systems: Sequence[str]
 ) -> tuple[tuple[tuple[str, tuple[Exhibit, ...]], ...], str]:
     """The first core requests of each category, prompts distinct, side by side."""
-    rows = {(r["system"], r["prompt_id"], r["seed"]): r for r in evidence.requests if r["core"]}
+    rows = {(r["system"], r["prompt_id"], r["seed"]): r for r in scored_core(evidence)}
     verified = {
         (i["system"], i["request"]): i["value"] == 1.0
         for i in evidence.items

@@ -53,9 +53,11 @@ def joules(value: float | None, digits: int = 3) -> str:
 
 
 def seconds(value: float | None, digits: int = 3) -> str:
-    """Write seconds with an SI prefix below one; None is a dash."""
+    """Write seconds with an SI prefix below one; None is a dash, what never ended is "never"."""
     if value is None:
         return MISSING
+    if math.isinf(value):
+        return "never"
     return f"{significant(value, digits)} s" if abs(value) >= 1 else _scaled(value, "s", digits)
 
 

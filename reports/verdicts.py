@@ -145,15 +145,26 @@ def answer(
         )
         if card is None:
             continue
-        wanted = numbers.significant(claims[card.claim].threshold or 1.0)
-        lead = f"; that it needs {wanted} times less {noun} is "
+        claim = claims[card.claim]
+        wanted = numbers.significant(claim.threshold or 1.0)
+        need = f"{_DIRECTIONS[claim.direction or 'at_least']}{wanted} times less {noun}"
+        equal = " with pictures as good" if claim.endpoints else ""
+        lead = f"; that it needs {need}{equal} is "
         if not said:
-            lead = f"The claim that {candidate} needs {wanted} times less {noun} per image "
-            lead += f"than {baseline} is "
+            lead = f"The claim that {candidate} needs {need} per image than {baseline}{equal} is "
         said += [(lead, ""), (card.badge.lower(), card.outcome)]
-        if card.estimate:
-            found = " ".join(x for x in (card.estimate, card.interval) if x)
-            said.append((f" ({found}{', ' if card.method else ''}{card.method})", ""))
+        told = [" ".join(x for x in (card.estimate, card.interval) if x), card.method]
+        told += _decided_elsewhere(card)
+        if any(told):
+            said.append((f" ({', '.join(x for x in told if x)})", ""))
     if not said:
         return (("No claim about energy or processor time was judged in this audit.", ""),)
     return (*said, (".", ""))
+
+
+def _decided_elsewhere(card: VerdictCard) -> list[str]:
+    """Which part decided, where it was not the figure that is shown."""
+    if not card.parts or card.parts[0]["outcome"] == card.outcome:
+        return []
+    deciding = next((p["name"] for p in card.parts if p["outcome"] == card.outcome), "")
+    return [f"decided by {deciding}"] if deciding else []

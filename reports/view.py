@@ -91,6 +91,7 @@ class View:
     speed: tuple[Row, ...]
     idle: tuple[Idle, ...]
     void: tuple[tuple[str, str], ...]
+    remarks: tuple[tuple[str, str], ...]
     cards: tuple[Row, ...]
     gallery: tuple[tuple[str, tuple[Exhibit, ...]], ...]
     gallery_note: str
@@ -111,7 +112,12 @@ def read_view(root: Path) -> View:
     systems = _systems(evidence)
     found = tuple(costs.factors(evidence))
     cards = verdicts.verdict_cards(judged, claims, found)
-    spent = tuple(costs.costs(evidence, systems))
+    verified = {
+        r["system"]: r["value"]
+        for r in scores
+        if (r["metric"], r["category"]) == ("verified", "all")
+    }
+    spent = tuple(costs.costs(evidence, systems, verified))
     scored = tuple(s for s in systems if any(r["system"] == s for r in scores))
     exhibits, note = gallery(root, evidence, systems)
     return View(
@@ -137,6 +143,7 @@ def read_view(root: Path) -> View:
             for row in costs.one_of_each(evidence.windows)
             if row["void"]
         ),
+        remarks=_remarks(evidence),
         cards=tuple(_plain_card(name, evidence.cards.get(name, {})) for name in systems),
         gallery=exhibits,
         gallery_note=note,
@@ -146,6 +153,18 @@ def read_view(root: Path) -> View:
         ),
         config=(root / "config.yaml").read_text("utf-8"),
         bundle_files=len(manifest.get("files", ())),
+    )
+
+
+def _remarks(evidence: Evidence) -> tuple[tuple[str, str], ...]:
+    """How each warm-up ended, and what was noted of windows that count: (window, remark)."""
+    return tuple(
+        dict.fromkeys(
+            (f"{row['window']}, {row['kind']} of {row['system']}", row["reason"])
+            for row in evidence.windows
+            if row["reason"] and not row["void"]
+            if row["kind"] == "warmup" or row["energy_j"] is not None
+        )
     )
 
 
@@ -178,11 +197,11 @@ def _speed(evidence: Evidence, system: str) -> Row:
     rows = [r for r in costs.one_of_each(evidence.windows) if r["system"] == system]
     served = [r for r in rows if r["kind"] in ("block", "null") and not r["void"]]
     load = next((r for r in rows if r["kind"] == "load"), None)
-    single = {r["window"] for r in rows if r["kind"] == "latency"}
+    single = {r["window"] for r in rows if r["kind"] == "latency" and not r["void"]}
     latencies = [
-        r["latency_ns"] / 1e9
+        float("inf") if r["failure"] or r["latency_ns"] is None else r["latency_ns"] / 1e9
         for r in evidence.requests
-        if r["system"] == system and r["window"] in single and r["latency_ns"] is not None
+        if r["system"] == system and r["window"] in single
     ]
     return {
         "system": system,
@@ -266,7 +285,7 @@ def _distribution(
 
 def _facts(manifest: Row, evidence: Evidence) -> tuple[tuple[str, str], ...]:
     pairs = {r["pair"] for r in evidence.windows if r["pair"] is not None and not r["void"]}
-    core = [r for r in evidence.requests if r["core"] and r["system"] == evidence.candidate]
+    core = [r for r in costs.scored_core(evidence) if r["system"] == evidence.candidate]
     return (
         ("Suite", _words(manifest.get("suite"))),
         ("Pairs of blocks", numbers.count(len(pairs))),

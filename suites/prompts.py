@@ -15,13 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.errors import InputError
 from harness.records import Prompt, PromptSet
 from suites.proc.sets import to_jsonl
+from suites.proc.verify import verify
 
 __all__ = ["read_prompt_file"]
 
 FIELDS = ("id", "text", "category", "spec", "tags")
+BLANK = np.zeros((64, 64, 3), np.uint8)
 REMEDY = 'Write each row as {"id": "p1", "text": "a red circle", "category": "shapes"}.'
 
 
@@ -60,6 +64,14 @@ def _prompt(path: Path, line: int, row: dict[str, Any]) -> Prompt:
     spec = row.get("spec")
     if spec is not None and not isinstance(spec, dict):
         raise InputError(f"{where}: spec is a {type(spec).__name__}, not an object. Leave it out.")
+    if spec is not None:
+        try:
+            verify(spec, BLANK)
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{where}: spec is no scene of the suite proc ({type(error).__name__}: {error}). "
+                "Copy one from suites/proc/sets, or leave it out."
+            ) from None
     tags = row.get("tags") or []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise InputError(f"{where}: tags is no list of strings. Leave it out.")

@@ -39,13 +39,15 @@ class Neighbours:
     """Squared distances of one sample [n, d] to a reference [m, d], and within each.
 
     across [m, n]; near [n, depth] ascending and near_index [n, depth] within the sample;
-    reference_radius [m].
+    reference_radius [m]; present [n]: False where a request failed. A failure counts in n, lies
+    far from everything and has no ball.
     """
 
     across: np.ndarray
     near: np.ndarray
     near_index: np.ndarray
     reference_radius: np.ndarray
+    present: np.ndarray
 
     @property
     def n(self) -> int:
@@ -65,11 +67,9 @@ class Neighbours:
 
     def recall(self, keep: np.ndarray | None = None) -> float:
         """Share of the reference that lies in some ball of the sample (bool [n] keeps rows)."""
-        kept = np.ones(self.n, bool) if keep is None else keep
-        present = kept[self.near_index]
-        ranks = present.cumsum(axis=1)
-        if int(ranks[kept, -1].min()) < K:
-            raise ValueError("too few rows are left for a radius of k neighbours")
+        kept = self.present if keep is None else keep & self.present
+        ranks = kept[self.near_index].cumsum(axis=1)
+        kept = kept & (ranks[:, -1] >= K)  # a row without k neighbours has no ball either
         radius = np.take_along_axis(self.near, (ranks >= K).argmax(axis=1)[:, None], axis=1)[:, 0]
         return float((self.across <= np.where(kept, radius, -1.0)).any(axis=1).mean())
 
@@ -87,23 +87,32 @@ def same_size(rows: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
 
 
 def neighbours(
-    rows: np.ndarray, reference: np.ndarray, reference_radius: np.ndarray | None = None
+    rows: np.ndarray,
+    reference: np.ndarray,
+    reference_radius: np.ndarray | None = None,
+    failed: np.ndarray | None = None,
 ) -> Neighbours:
-    """Distances of rows [n, d] to the reference [m, d]. ValueError with k rows or fewer."""
+    """Distances of rows [n, d] to the reference [m, d]; `failed` bool [n] have no features.
+
+    Raises ValueError with k rows or fewer.
+    """
     a, b = np.asarray(rows, np.float64), np.asarray(reference, np.float64)
     if min(len(a), len(b)) <= K:
         raise ValueError(f"{len(a)} and {len(b)} rows; neighbours need more than {K} of each")
-    own = _squared(a, a)
+    present = np.ones(len(a), bool) if failed is None else ~np.asarray(failed, bool)
+    own, across = _squared(a, a), _squared(b, a)
     np.fill_diagonal(own, np.inf)
+    own[:, ~present] = across[:, ~present] = np.inf
     depth = min(_DEPTH, len(a) - 1)
     index = np.argpartition(own, depth - 1, axis=1)[:, :depth]
     near = np.take_along_axis(own, index, axis=1)
     order = np.argsort(near, axis=1, kind="stable")
     return Neighbours(
-        across=_squared(b, a),
+        across=across,
         near=np.take_along_axis(near, order, axis=1),
         near_index=np.take_along_axis(index, order, axis=1),
         reference_radius=radii(b) if reference_radius is None else reference_radius,
+        present=present,
     )
 
 

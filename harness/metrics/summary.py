@@ -161,10 +161,12 @@ class Table:
             found = None
             if rows is not None and self.reference is not None and len(rows) > K:
                 kept = same_size(rows, LIMIT)
+                failed = np.array([[row.failed] for row in self.pooled(system)])
                 known = same_size(self.reference, len(kept))
                 if len(known) not in self._radii:
                     self._radii[len(known)] = radii(known)
-                found = neighbours(kept, known, self._radii[len(known)])
+                failed = same_size(failed, LIMIT)[:, 0]
+                found = neighbours(kept, known, self._radii[len(known)], failed)
             self._neighbours[system] = found
         return self._neighbours[system]
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.errors import AssetError
 from harness.records import Prompt, PromptSet
 from suites.proc import VERSION
 from suites.proc.scene import (
@@ -132,7 +133,7 @@ def _prompt(line: str) -> Prompt:
 
 
 def load_set(split: str) -> PromptSet:
-    """Read a committed set, "val" or "test"; raise ValueError if its hash is not the one kept."""
+    """Read a committed set, "val" or "test"; raise AssetError if its hash is not the one kept."""
     if split not in _COMMITTED:
         raise ValueError(
             f"no committed set {split!r}; load val or test, or draw one with build_set"
@@ -143,7 +144,7 @@ def load_set(split: str) -> PromptSet:
     expected = dict(zip(sums[1::2], sums[::2], strict=True)).get(f"{split}.jsonl")
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
-        raise ValueError(
+        raise AssetError(
             f"suites/proc/sets/{split}.jsonl has SHA-256 {found}, SHA256SUMS says {expected}; "
             "restore both from the repository or run python -m suites.proc.sets"
         )

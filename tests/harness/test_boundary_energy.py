@@ -3,16 +3,19 @@
 import pytest
 
 from harness.attribute import boundary_energy, energy_j_per_image
-from harness.boundaries import boundaries_of
+from harness.boundaries import boundaries_of, on_processors
 from harness.records import Boundary
 
 NODE = Boundary(name="node", patterns=("psys|package|cpu", "psys|dram|ram", "gpu"))
+
+HOST_ONLY = Boundary(name="node", patterns=NODE.patterns[:2])
 
 
 def row(domain, energy_j, method="counter", accuracy=0.05, reason=""):
     return {
         "window": "w",
         "requests": 10,
+        "failures": 0,
         "domain": domain,
         "energy_j": energy_j,
         "method": method if energy_j is not None else None,
@@ -25,9 +28,33 @@ def test_a_system_off_the_accelerator_is_inside_the_device_boundary_too():
     def domains(*devices):
         return {b.name: b.patterns for b in boundaries_of(devices=devices, pue=1.2)}
 
-    assert domains("cuda", "cuda:0")["device"] == ("gpu",)
+    assert domains("cuda", "cuda")["device"] == ("gpu",)
+    assert domains("cuda", "cuda:1")["device"] == ("gpu", "gpu:1")  # the very board is read
     assert domains("cpu", "cpu")["device"] == domains("cpu", "cpu")["node"] == NODE.patterns[:2]
     assert domains("cpu", "cuda")["device"] == domains("cpu", "cuda")["node"] == NODE.patterns
+
+
+def test_an_accelerator_that_is_here_belongs_to_the_node_whatever_a_system_says_of_itself():
+    def domains(*devices):
+        found = boundaries_of(devices=devices, pue=1.2, accelerated=True)
+        return {b.name: b.patterns for b in found}
+
+    assert domains("cpu", "cpu") == {
+        "device": NODE.patterns[:2],
+        "node": NODE.patterns,
+        "facility": NODE.patterns,
+    }
+    assert domains("cpu", None)["device"] == NODE.patterns  # silent: it may use the accelerator
+    assert domains(None, None)["device"] == ("gpu",)
+    assert on_processors("cpu", True) and on_processors(None, False)
+    assert not on_processors(None, True) and not on_processors("cuda:1", False)
+
+
+def test_a_failed_request_is_no_image():
+    rows = [{**row("package:0", 9.0), "failures": 4}, {**row("dram:0", 3.0), "failures": 4}]
+    assert energy_j_per_image(rows, HOST_ONLY).energy_j == pytest.approx(2.0)
+    none = [{**r, "failures": 10} for r in rows]
+    assert energy_j_per_image(none, HOST_ONLY).energy_j is None
 
 
 def test_all_domains_of_a_pattern_are_added():

@@ -4,7 +4,7 @@ import pytest
 
 from harness.errors import ConfigError
 from harness.journal import WindowRecord
-from harness.plan import Plan, SystemPlan, log_ratios, wanted_pairs
+from harness.plan import Plan, log_ratios, wanted_pairs
 from harness.records import EnergyReading, Window
 
 PLAN = Plan(core=16, pairs=6, max_pairs=6)
@@ -15,14 +15,6 @@ def test_a_plan_that_cannot_be_run_is_refused(wrong):
     (name,) = wrong
     with pytest.raises(ConfigError, match=f"{name} is "):
         Plan(**{"core": 16, "pairs": 6, "max_pairs": 6, **wrong})
-
-
-def test_processor_time_is_for_systems_on_local_processors():
-    def on_cpu(**config):
-        return SystemPlan(name="a", config=config, batch=1).on_cpu
-
-    assert on_cpu() and on_cpu(device="cpu")
-    assert not on_cpu(device="cuda:1") and not on_cpu(device="mps")
 
 
 def block(pair, system, cpu_s, energy_j=None, requests=10):

@@ -58,6 +58,7 @@ def _window(window: str, kind: str, system: str, start_s: float, **more: Any) ->
         "order": "",
         "batch": 16,
         "requests": 0,
+        "failures": 0,
         "duration_s": _WINDOW_S,
         "cpu_s": None,
         "void": False,

@@ -30,7 +30,7 @@ from un0_model.tokens import Shape, TokenModel, uniforms
 __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
-    "cpu": {"scenes": 160_000, "dictionary": 24_000, "tokens": 12_000, "batch": 64},
+    "cpu": {"scenes": 160_000, "dictionary": 24_000, "tokens": 10_000, "batch": 64},
     "gpu": {"scenes": 200_000, "dictionary": 24_000, "tokens": 20_000, "batch": 256},
     "smoke": {"scenes": 200, "dictionary": 4, "tokens": 4, "batch": 8},
 }

@@ -90,3 +90,20 @@ def test_statistics_satisfy_the_seam():
         assert statistic.compute(TWO[:40], None, TWO).n == 40
     with pytest.raises(ValueError, match="more than 5"):
         neighbours(TWO[:5], TWO)
+
+
+@pytest.mark.parametrize("failures", [1, 2, 5, 20])
+def test_a_failed_request_covers_nothing(failures):
+    collapsed = np.tile(TWO[:1], (100, 1)) + np.random.default_rng(0).normal(0, 1e-3, (100, 2))
+    failed = np.arange(100) < failures
+    rows = np.where(failed[:, None], 0.0, collapsed)
+    found = neighbours(rows, TWO, failed=failed)
+    whole = neighbours(collapsed, TWO)
+    assert found.recall() <= whole.recall()
+    assert found.precision() <= whole.precision() - failures / 100 + 1e-9
+    assert max(found.recall_without(np.arange(100) % 20)) <= whole.recall() + 0.01
+
+
+def test_a_sample_that_failed_whole_covers_nothing():
+    found = neighbours(np.zeros((50, 2)), TWO, failed=np.ones(50, bool))
+    assert (found.recall(), found.precision(), found.coverage()) == (0.0, 0.0, 0.0)

@@ -1,0 +1,104 @@
+"""What the user asked for, checked before anything runs: plan, systems, prompts, claims."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError
+from harness.plan import Plan, SystemPlan
+from harness.records import PromptSet
+from suites.claims import claims_bytes, load_claims_file
+from suites.proc.sets import load_set
+from suites.prompts import read_prompt_file
+
+__all__ = ["claims", "known", "pair", "plan", "prompt_set", "pue", "system"]
+
+OWN_KEYS = ("batch", "timeout_s")  # of a system's YAML: the parent's, not the class's
+RESERVED = ("reference", "bare", "loaded")  # rows of a bundle that are no system
+
+
+def known(name: str, names: Iterable[str], what: str) -> str:
+    """The name itself; ConfigError naming the nearest known one where it is unknown."""
+    names = list(names)
+    if name in names:
+        return name
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise ConfigError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(names)}.")
+
+
+def plan(suite: Mapping[str, Any], seed: int) -> Plan:
+    """The plan of the suite's size."""
+    size = known(suite["size"], suite["sizes"], "suite.size")
+    chosen = suite["sizes"][size]
+    for key in chosen:
+        known(key, (field.name for field in dataclasses.fields(Plan)), f"suite.sizes.{size} key")
+    return Plan(**chosen, seed=seed)
+
+
+def pair(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Names of candidate and baseline."""
+    candidate, baseline = (
+        known(config[role], config["systems"], role) for role in ("candidate", "baseline")
+    )
+    if candidate == baseline:
+        raise ConfigError(f"candidate and baseline are both '{candidate}'; name two systems.")
+    return candidate, baseline
+
+
+def prompt_set(suite: Mapping[str, Any]) -> PromptSet:
+    """The suite's own set, or the prompt file that `suite.prompts` names."""
+    if suite.get("prompts"):
+        return read_prompt_file(Path(suite["prompts"]))
+    return load_set(known(suite["set"], ("val", "test"), "suite.set"))
+
+
+def system(name: str, config: Mapping[str, Any]) -> SystemPlan:
+    """What a worker instantiates, and the parent's own settings of it."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name in RESERVED:
+        raise ConfigError(
+            f"'{name}' cannot name a system; use letters, digits, '.', '_' and '-', and none of "
+            f"{', '.join(RESERVED)}."
+        )
+    batch, timeout_s = config.get("batch", 1), config.get("timeout_s", 600)
+    if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
+        raise ConfigError(f"systems.{name}.batch is {batch!r}; it is a whole number of at least 1.")
+    if not _number(timeout_s) or timeout_s <= 0:
+        raise ConfigError(f"systems.{name}.timeout_s is {timeout_s!r}; it is a number of seconds.")
+    inner = {key: value for key, value in config.items() if key not in OWN_KEYS}
+    return SystemPlan(name=name, config=inner, batch=batch, timeout_s=float(timeout_s))
+
+
+def claims(names: Sequence[str] | str | None) -> bytes:
+    """Claim files as one YAML stream: shipped ones by id, one's own by the path of a .yaml file."""
+    named = [names] if isinstance(names, str) else names
+    if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
+        raise ConfigError(f"claims={names!r}; name claims, as in claims=[time-1000x].")
+    chunks: list[bytes] = []
+    ids: list[str] = []
+    for name in named:
+        if name.endswith((".yaml", ".yml")):
+            ids += [claim.id for claim in load_claims_file(name)]
+            chunks.append(b"---\n" + Path(name).read_bytes() + b"\n")
+        else:
+            ids.append(name)
+            chunks.append(claims_bytes([name]))
+    if not ids or len(ids) > len(set(ids)):
+        raise ConfigError(f"claims=[{','.join(ids)}]; name at least one claim, and each once.")
+    return b"".join(chunks)
+
+
+def pue(value: Any) -> float:
+    """Power usage effectiveness of the facility: what it draws over what the node draws."""
+    if not _number(value) or not 1 <= value < 100:
+        raise ConfigError(f"pue={value!r}; it is a number of at least 1, as in pue=1.2.")
+    return float(value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
