@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from harness import audit, bundle, cli, scoring
+from harness import bundle, cli, inputs, scoring
 from harness.metrics.reference import Reference
 from harness.metrics.summary import Table
 from harness.verify import verify
@@ -345,7 +345,7 @@ def test_own_claims_without_a_last_line_break_stand_beside_shipped_ones(tmp_path
     own = tmp_path / "own.yaml"
     own.write_bytes((ROOT / "suites/claims/latency-100ms.yaml").read_bytes().rstrip())
     both = tmp_path / "claims.yaml"
-    both.write_bytes(audit._claims([str(own), "active-0.1pct"]))
+    both.write_bytes(inputs.claims([str(own), "active-0.1pct"]))
     assert [c.id for c in load_claims_file(both)] == ["latency-100ms", "active-0.1pct"]
 
 
