@@ -97,7 +97,7 @@ class Un0:
         places = s.caption + TOKENS
         width_r = self.tokens.gate.query.out_features
         neuron = 2 * s.width
-        decoder = self.table.decoder
+        decoder = self.table.decoder  # its first convolution is read as a table: adds only
         conv = {"mix": 64, "widen": 64, "fine": 256, "hidden": 256, "patch": 256}
         head = s.width * s.width + s.width * sum(LEVELS)
         trunk = s.layers * (4 * s.width**2 + 2 * s.width * s.trunk)
@@ -113,8 +113,7 @@ class Un0:
                 "trunk": self._always_on_bytes(),
                 "sparse": s.layers * s.keep * (neuron + FLOAT),
                 "words": int((read + TOKENS) * s.width * FLOAT),
-                "decode": sum(getattr(decoder, k).weight.numel() for k in conv) * FLOAT
-                + 9 * TOKENS * decoder.first.out_channels * FLOAT,
+                "decode": sum(p.numel() for p in decoder.parameters()) * FLOAT,
             },
         )
 
@@ -126,18 +125,21 @@ class Un0:
         )
 
     def active(self, texts: Sequence[str]) -> dict[str, float]:
-        """Every definition of "active", as shares of 1; `parameter_bytes` decides."""
+        """Every definition of "active", as shares of 1; `parameter_bytes` decides.
+
+        Only neurons ever chosen are capacity, and the decode table counts as the convolution it was
+        made from: neither padding nor a table of sums makes the share smaller.
+        """
         s, work = self.tokens.shape, self.profile(texts)
         neuron = 2 * s.width + FLOAT
         key = (self.tokens.gate.query.out_features + 1) * FLOAT
         chosen = self.config["chosen_in_20000"]
-        table = self.table.rows.numel() * FLOAT
-        words = (self.tokens.word.weight.numel() + self.tokens.code.weight.numel()) * FLOAT
-        decoder = work.parameter_bytes["decode"] - 9 * TOKENS * self.table.rows.shape[1] * FLOAT
-        whole = chosen * (neuron + key) + self._always_on_bytes() + decoder + table + words
+        query = self.tokens.gate.query.weight.numel() * FLOAT
+        always = query + sum(work.parameter_bytes[part] for part in ("trunk", "words", "decode"))
+        whole = chosen * (neuron + key) + always
         multiply = sum(work.multiply_adds.values())
         places = s.caption + TOKENS
-        dense = multiply + places * s.layers * (s.neurons - s.keep) * 2 * s.width
+        dense = multiply + places * s.layers * (chosen / s.layers - s.keep) * 2 * s.width
         gated = s.layers * s.neurons
         return {
             "parameter_bytes": sum(work.parameter_bytes.values()) / whole,
@@ -155,8 +157,8 @@ class Un0:
     def card(self) -> SystemCard:
         """The model card's figures: sizes, hash, and every definition of active."""
         texts = self.config["card_captions"]
-        modules = (self.tokens, self.table)
-        tensors = [t for m in modules for t in m.state_dict().values()]
+        parts = (self.tokens, self.table.decoder)
+        tensors = [t for m in parts for t in m.state_dict().values()]
         work = self.profile(texts)
         return SystemCard(
             name="un0",
@@ -173,6 +175,8 @@ class Un0:
                 "multiply_adds": dict(work.multiply_adds),
                 "parameter_bytes_read": dict(work.parameter_bytes),
                 "chosen_in_20000": self.config["chosen_in_20000"],
+                "decode_table_bytes": self.table.rows.numel() * FLOAT,
+                "tokens_in_sequence": TOKENS,
                 "temperature": self.temperature,
                 "training": self.config.get("training", {}),
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,13 @@ class DiffusersSystem:
             for image in images
         ]
 
+    def _guided(self) -> bool:
+        """Whether each step is evaluated twice; a guidance that was distilled into it is not."""
+        known = inspect.signature(self.pipeline.__call__).parameters
+        if "true_cfg_scale" in known:
+            return float(self.call.get("true_cfg_scale", 1.0)) > 1
+        return self.guidance > 1
+
     def card(self) -> SystemCard:
         """The pipeline's figures; a size that was left to the pipeline is 0."""
         modules = [m for m in self.pipeline.components.values() if isinstance(m, torch.nn.Module)]
@@ -105,7 +113,7 @@ class DiffusersSystem:
             parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
             precision=self.dtype,
             steps=self.steps,
-            evaluations=self.steps * (2 if self.guidance > 1 else 1),
+            evaluations=self.steps * (2 if self._guided() else 1),
             weights_sha256={
                 path.relative_to(self.folder).as_posix(): _sha256(path)
                 for path in sorted(self.folder.rglob("*.safetensors"))

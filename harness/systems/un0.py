@@ -27,6 +27,8 @@ class Un0System:
         threads: int | None = None,
         temperature: float | None = None,
     ) -> None:
+        if temperature is not None and not temperature > 0:
+            raise ConfigError(f"temperature={temperature!r}; it is a number above 0.")
         self.model, self.device, self.threads = model, device, threads
         self.temperature = temperature
 

@@ -281,7 +281,7 @@ def _combination(spec: Spec) -> tuple[Any, ...]:
 
 
 def held_out(spec: Spec) -> bool:
-    """Say whether training never shows a combination: about one in ten, by hash; no emblem."""
+    """Say whether training leaves a combination out of its category: one in ten, by hash."""
     if spec["category"] == "emblem":
         return False
     return digest("held-out", spec["category"], _combination(spec)) % 10 == 0

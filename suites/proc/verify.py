@@ -2,9 +2,10 @@
 
 Only pixels are read, never the renderer's draws: the plain ground is measured on the
 border, things are connected components of what differs from it, colours are the nearest
-of the palette, and geometry is compared with ideal shapes of the measured size. Anything
-extra counts as wrong, and so does a picture without crisp edges. Thresholds leave room
-for mild blur and noise (about 28 dB), as autoencoders leave them.
+of the palette, and geometry is compared with ideal shapes of the measured size. A thing
+too many counts as wrong, and so do edges that are not crisp. Thresholds leave room for
+mild blur and noise (about 28 dB), as autoencoders leave them; a texture may hold 8% of
+foreign pixels, and an emblem is compared cell by cell, its edges not.
 
 In `anatomy`, left and right are as seen in the picture.
 """

@@ -22,7 +22,7 @@ from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
 from un0_model import dense
 from un0_model.recipes.scenes import Scenes
-from un0_model.recipes.training import Leg, Stage, grid
+from un0_model.recipes.training import Leg, Stage, fingerprint, grid, kept
 
 __all__ = ["BUDGETS", "main"]
 
@@ -97,17 +97,19 @@ def _autoencoder_stage(
     ).run()
     if not done:
         return None
-    path = leg.out / "latents.npy"
-    if not path.exists():
-        with torch.no_grad():
-            chunks = [
-                vae.encode(
-                    scenes.batch(np.arange(i, min(i + 500, len(scenes))), leg.device) * 2 - 1
-                ).latents.cpu()
-                for i in range(0, len(scenes), 500)
-            ]
-        np.save(path, torch.cat(chunks).half().numpy())
-    latents = torch.from_numpy(np.load(path))
+
+    @torch.no_grad()
+    def encode() -> np.ndarray:
+        chunks = [
+            vae.encode(
+                scenes.batch(np.arange(i, min(i + 500, len(scenes))), leg.device) * 2 - 1
+            ).latents.cpu()
+            for i in range(0, len(scenes), 500)
+        ]
+        return torch.cat(chunks).half().numpy()
+
+    name = f"latents-{len(scenes)}-{fingerprint(vae)}.npy"
+    latents = torch.from_numpy(kept(leg.out / name, encode))
     # latents reach the denoiser at unit deviation, as every pipeline's scaling_factor promises
     vae.register_to_config(scaling_factor=round(1 / latents[:5000].float().std().item(), 4))
     return latents

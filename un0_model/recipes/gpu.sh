@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # All that gains from an accelerator, in calls of at most ten minutes; call again to go on.
 #   OUT=results bash un0_model/recipes/gpu.sh          (make gpu)
-# Trains judge, un0 and dense at BUDGET with what is left of CALL_S seconds, then audits with NVML on
-# the freshly trained weights. Each finished recipe and the bundle without images go to $OUT as an
-# archive. On a machine that lost runs/gpu-train, archives of finished recipes in .gpu/ are taken up.
+# Trains judge, un0 and dense at BUDGET for CALL_S seconds, then audits with NVML on the freshly trained
+# weights; an audit takes ten minutes and goes on where a call ended. Each finished recipe and the bundle
+# without images go to $OUT as an archive. On a machine that lost runs/gpu-train, archives of finished
+# recipes in .gpu/ are taken up.
 # Where torch is built without our other packages, wheels in .whl/ are put beside it.
 set -euo pipefail
 OUT=${OUT:-runs/gpu}
 CALL_S=${CALL_S:-560}
-AUDIT_S=${AUDIT_S:-150}
 DEVICE=${DEVICE:-cuda}
 BUDGET=${BUDGET:-gpu}
 WORK=${WORK:-runs/gpu-train}
@@ -27,22 +27,36 @@ for archive in .gpu/{judge,un0,dense}.tar.gz; do
   if [ -f "$archive" ]; then tar -C "$WORK" -xzf "$archive"; fi
 done
 
-left() { echo $((CALL_S - AUDIT_S - SECONDS)); }
+left() { echo $((CALL_S - SECONDS)); }
+unfinished() {
+  echo "make gpu: not finished; call it again, at once or with \$OUT's archives in .gpu/" >&2
+  exit 3
+}
 for recipe in judge un0 dense; do
   if [ ! -f "$WORK/$recipe/training.json" ]; then
-    [ "$(left)" -gt 20 ] || break
-    bench train "$recipe" budget="$BUDGET" device="$DEVICE" out="$WORK/$recipe" limit_s="$(left)" ||
-      break
+    [ "$(left)" -gt 20 ] || unfinished
+    code=0
+    bench train "$recipe" budget="$BUDGET" device="$DEVICE" out="$WORK/$recipe" limit_s="$(left)" || code=$?
+    [ "$code" != 3 ] || unfinished
+    [ "$code" = 0 ] || exit "$code"
   fi
   # what is shipped, with its curves, grids and cost; not the state a training resumes from
   (cd "$WORK" && find "$recipe" -type f ! -name 'state.safetensors' ! -name '*.npy' -print0 &&
     find "$recipe" -path '*/reference/features.npy' -print0) |
     tar -C "$WORK" --null -czf "$OUT/$recipe.tar.gz" -T -
 done
-[ -f "$WORK/dense/training.json" ] ||
-  { echo "make gpu: not finished; call it again, at once or with \$OUT's archives in .gpu/" >&2; exit 3; }
 
-bench audit name=gpu meter=all out="$WORK/audits" \
-  systems.dense.model="$WORK/dense/pipeline" systems.dense.device="$DEVICE" \
-  systems.un0.model="$WORK/un0" systems.un0.device="$DEVICE" ${AUDIT_ARGS:-}
+[ "$(left)" -gt 60 ] || unfinished
+if [ -d "$WORK/audits/gpu" ]; then
+  asked=(--resume name=gpu out="$WORK/audits")
+else
+  # shellcheck disable=SC2206
+  asked=(name=gpu meter=all out="$WORK/audits"
+    systems.dense.model="$WORK/dense/pipeline" systems.dense.device="$DEVICE"
+    systems.un0.model="$WORK/un0" systems.un0.device="$DEVICE" ${AUDIT_ARGS:-})
+fi
+code=0
+timeout -s INT "$(left)" "$PY" -m harness.cli audit "${asked[@]}" || code=$?
+[ "$code" != 3 ] && [ "$code" != 124 ] || unfinished
+[ "$code" = 0 ] || exit "$code"
 tar -C "$WORK/audits" --exclude=gpu/images -czf "$OUT/bundle.tar.gz" gpu

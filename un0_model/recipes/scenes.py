@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def words_of(text: str, length: int) -> list[int]:
 class Scenes:
     """`count` renders of the training split: images uint8 [n, 64, 64, 3], captions, word numbers.
 
-    Kept under `folder`; chunk i depends on (seed, i) alone, so a broken-off drawing goes on.
+    Kept under `folder` once it is whole; chunk i depends on (seed, i) alone.
     """
 
     def __init__(self, folder: Path, count: int, seed: int, caption_words: int = 20) -> None:
@@ -36,7 +37,7 @@ class Scenes:
         path = folder / f"scenes-{count}-{seed}.npy"
         self.captions: list[str] = []
         done = path.exists()
-        part = path.with_suffix(".part.npy")
+        part = path.with_suffix(f".{os.getpid()}.npy")
         images = (
             np.load(path, mmap_mode="r")
             if done

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +23,17 @@ from harness.errors import AuditStopped, ConfigError
 from harness.meters.all import All
 from harness.records import Span
 
-__all__ = ["Leg", "Stage", "grid", "save_weights", "start", "summary", "take_weights"]
+__all__ = [
+    "Leg",
+    "Stage",
+    "fingerprint",
+    "grid",
+    "kept",
+    "save_weights",
+    "start",
+    "summary",
+    "take_weights",
+]
 
 STATE = "state.safetensors"
 
@@ -34,6 +46,11 @@ class Leg:
     seed: int = 1
     device: str = "cpu"
     limit_s: float | None = None
+    began_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def over(self) -> bool:
+        return self.limit_s is not None and time.monotonic() - self.began_s > self.limit_s
 
 
 def summary(out: Path) -> dict[str, Any]:
@@ -67,8 +84,12 @@ def start(
         raise ConfigError(f"budget={budget} is unknown; choose one of {', '.join(budgets)}.")
     if device != "cpu" and not torch.cuda.is_available():
         raise ConfigError(f"device={device} is not on this machine; use device=cpu.")
+    for key, least in (("seed", 0), ("threads", 1), ("limit_s", 0)):
+        value = config[key]
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise ConfigError(f"{key}={value!r}; it is a whole number of at least {least}.")
     if config["threads"]:
-        torch.set_num_threads(int(config["threads"]))
+        torch.set_num_threads(config["threads"])
     out = Path(config["out"] or f"runs/train/{name}")
     done = recipe(
         budget, Leg(out=out, seed=config["seed"], device=device, limit_s=config["limit_s"])
@@ -84,6 +105,23 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], **words: str) -> Non
     beside = path.with_suffix(".part")
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside, words)
     beside.rename(path)
+
+
+def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array of a file, or one made now and kept there, whole or not at all."""
+    if not path.exists():
+        beside = path.with_suffix(f".{os.getpid()}.npy")
+        np.save(beside, make())
+        beside.rename(path)
+    return np.load(path)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Eight digits that change with any weight: names what was made by these weights."""
+    digest = hashlib.sha256()
+    for value in module.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def take_weights(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
@@ -164,7 +202,7 @@ class Stage:
                     f"{self.name} {step}/{self.steps} loss {row['loss']:.4f} {left_s:.0f} s left",
                     flush=True,
                 )
-            over = self.leg.limit_s is not None and spent > self.leg.limit_s
+            over = self.leg.over
             if time.monotonic() - saved > self.save_every_s or step == self.steps or over:
                 self._save(folder / STATE, optimiser, average, step)
                 self._record(folder, first, step, began, meter, time.process_time() - cpu)
@@ -182,6 +220,10 @@ class Stage:
     def _attention(self) -> AbstractContextManager[None]:
         """Plain attention on a processor: torch's flash backward took half of a 64-token step."""
         return sdpa_kernel(SDPBackend.MATH) if self.leg.device == "cpu" else nullcontext()
+
+    def _identity(self) -> dict[str, str]:
+        """What a run that goes on must have in common with the one that began."""
+        return {"seed": str(self.leg.seed), "steps": str(self.steps), "lr": str(self.lr)}
 
     def _named(self) -> list[tuple[str, Tensor]]:
         return [
@@ -231,7 +273,7 @@ class Stage:
         for name, p in self._named():
             held = optimiser.state.get(p, {})
             tensors |= {f"{part}/{name}": held[part] for part in ("exp_avg", "exp_avg_sq") if held}
-        save_weights(path, tensors, step=str(step))
+        save_weights(path, tensors, step=str(step), **self._identity())
 
     def _resume(self, path: Path, optimiser: torch.optim.AdamW, average: dict[str, Tensor]) -> int:
         if not path.exists():
@@ -239,7 +281,13 @@ class Stage:
         from safetensors import safe_open
 
         with safe_open(path, "pt") as f:
-            step = int(f.metadata()["step"])
+            known = f.metadata()
+        step = int(known.pop("step"))
+        if known != self._identity():
+            raise ConfigError(
+                f"{path} is of a run with {known}, this one has {self._identity()}; "
+                "choose another out=..., or delete the folder."
+            )
         tensors = load_file(path)
         with torch.no_grad():
             for name, p in self._named():
@@ -247,10 +295,11 @@ class Stage:
                 if average:
                     average[name].copy_(tensors[f"average/{name}"])
                 if step:
+                    # in the weights' own memory format, which the fused update walks
                     optimiser.state[p] = {
-                        "step": torch.tensor(float(step)),
-                        "exp_avg": tensors[f"exp_avg/{name}"].to(p.device),
-                        "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(p.device),
+                        "step": torch.tensor(float(step), device=p.device),
+                        "exp_avg": torch.empty_like(p).copy_(tensors[f"exp_avg/{name}"]),
+                        "exp_avg_sq": torch.empty_like(p).copy_(tensors[f"exp_avg_sq/{name}"]),
                     }
         return step
 

@@ -24,7 +24,7 @@ from suites.proc.words import VOCABULARY
 from un0_model.dictionary import Dictionary
 from un0_model.pipeline import WEIGHTS, Un0
 from un0_model.recipes.scenes import Scenes, words_of
-from un0_model.recipes.training import Leg, Stage, grid, save_weights
+from un0_model.recipes.training import Leg, Stage, fingerprint, grid, kept, save_weights, summary
 from un0_model.tokens import Shape, TokenModel, uniforms
 
 __all__ = ["BUDGETS", "main"]
@@ -93,16 +93,18 @@ def _dictionary_stage(
     ).run()
     if not done:
         return None
-    path = leg.out / "words.npy"
-    if not path.exists():
+
+    def encode() -> np.ndarray:
         chunks = [
             dictionary.encode(
                 scenes.batch(np.arange(i, min(i + 500, len(scenes))), leg.device)
             ).cpu()
             for i in range(0, len(scenes), 500)
         ]
-        np.save(path, torch.cat(chunks).to(torch.int16).numpy())
-    return torch.from_numpy(np.load(path)).long()
+        return torch.cat(chunks).to(torch.int16).numpy()
+
+    name = f"words-{len(scenes)}-{fingerprint(dictionary)}.npy"
+    return torch.from_numpy(kept(leg.out / name, encode)).long()
 
 
 def _tokens_stage(
@@ -167,6 +169,7 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path, temperature: floa
         "temperature": temperature,
         "chosen_in_20000": int(chosen.sum()),
         "card_captions": texts[:100],
+        "training": {k: v for k, v in summary(out).items() if k != "stages"},
     }
     tensors = {f"tokens.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"dictionary.{k}": v for k, v in dictionary.state_dict().items()}

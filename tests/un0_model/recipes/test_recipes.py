@@ -10,7 +10,7 @@ from harness.errors import AssetError, ConfigError
 from un0_model.pipeline import Un0
 from un0_model.recipes import un0
 from un0_model.recipes.judge import word_merges
-from un0_model.recipes.training import Leg, Stage, start
+from un0_model.recipes.training import Leg, Stage, kept, start
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,55 @@ def test_a_training_broken_off_ends_where_an_unbroken_one_ends(tmp_path):
     assert stage.run()
     assert torch.equal(whole.weight, second.weight)
     assert not torch.equal(first.weight, second.weight)
+
+
+def convolution(leg):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+
+    def loss(rng, progress):
+        x = torch.from_numpy(rng.standard_normal((2, 3, 8, 8), dtype=np.float32))
+        return (layer(x) - 1).square().mean()
+
+    return layer, Stage(
+        name="conv", leg=leg, modules={"layer": layer}, loss=loss, steps=40, lr=0.05
+    )
+
+
+def test_moments_come_back_in_the_memory_format_of_their_weights(tmp_path):
+    whole, stage = convolution(Leg(out=tmp_path / "whole"))
+    assert stage.run()
+    _, stage = convolution(Leg(out=tmp_path / "parts", limit_s=0.0))
+    assert not stage.run()
+    parts, stage = convolution(Leg(out=tmp_path / "parts"))
+    assert stage.run()
+    assert torch.equal(whole.weight, parts.weight)
+
+
+def test_another_run_in_the_same_folder_is_refused(tmp_path):
+    assert line(Leg(out=tmp_path), 4)[1].run()
+    for leg, steps in ((Leg(out=tmp_path, seed=2), 4), (Leg(out=tmp_path), 8)):
+        with pytest.raises(ConfigError, match="choose another out="):
+            line(leg, steps)[1].run()
+
+
+def test_an_array_is_kept_whole_or_not_at_all(tmp_path):
+    def broken():
+        raise KeyboardInterrupt
+
+    path = tmp_path / "words.npy"
+    with pytest.raises(KeyboardInterrupt):
+        kept(path, broken)
+    assert not path.exists()
+    assert kept(path, lambda: np.arange(3)).tolist() == [0, 1, 2]
+    assert kept(path, broken).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("wrong", [{"seed": "abc"}, {"threads": "two"}, {"limit_s": -1}])
+def test_a_setting_of_a_training_out_of_range_is_named(wrong):
+    config = {"budget": "cpu", "device": "cpu", "seed": 1, "threads": None, "limit_s": None}
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        start(un0.main, {"cpu": 0}, "un0", {**config, **wrong})
 
 
 def test_an_unknown_budget_names_the_known_ones():
