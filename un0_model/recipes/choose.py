@@ -1,9 +1,10 @@
-"""Chooses on `val`: guidance of dense, temperature of un0, batch and threads of both.
+"""Chooses on `val`: guidance of dense, temperature of un0; batch, threads, precision by speed.
 
     python -m un0_model.recipes.choose un0 [prompts]
 
-The verifier judges. Writes un0_model/weights/training/choice-<system>.json; what is chosen goes
-into conf/system by hand.
+The verifier judges, over as many settings and prompts for one system as for the other; of the
+speeds the least processor time an image wins, which is what `time-1000x` counts. Writes
+un0_model/weights/training/choice-<system>.json; what is chosen goes into conf/system by hand.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ DENSE: dict[str, Any] = {
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "un0": [{"temperature": t} for t in (0.4, 0.6, 0.8, 1.0)],
-    "dense": [{"guidance": g} for g in (2.0, 4.0, 6.0)],
+    "dense": [{"guidance": g} for g in (2.0, 4.0, 6.0, 9.0)],
+}
+SPEEDS: dict[str, list[dict[str, Any]]] = {
+    "un0": [{"threads": t} for t in (1, 2)],
+    "dense": [{"threads": t, "dtype": d} for t in (1, 2) for d in ("float32", "bfloat16")],
 }
 BATCHES = (1, 4, 8, 16)
 
@@ -47,23 +52,23 @@ def main(arguments: Sequence[str]) -> int:
     prompts = select(load_set("val").prompts, "mini")[:count]
     found: dict[str, Any] = {"prompts": len(prompts), "quality": [], "speed": []}
     for setting in SETTINGS[name]:
-        shares = _verified(_build(name, setting, threads=2), prompts)
+        shares = _verified(_build(name, {"threads": 2, **setting}), prompts)
         found["quality"].append({**setting, **shares})
         print(found["quality"][-1], flush=True)
-    for threads in (1, 2):
-        system = _build(name, SETTINGS[name][0], threads)
-        found["speed"] += [_speed(system, prompts, batch, threads) for batch in BATCHES]
+    for setting in SPEEDS[name]:
+        system = _build(name, {**SETTINGS[name][-1], **setting})
+        found["speed"] += [{**setting, **_speed(system, prompts, batch)} for batch in BATCHES]
         print(*found["speed"][-len(BATCHES) :], sep="\n", flush=True)
     path = FOLDER / "training" / f"choice-{name}.json"
     path.write_text(json.dumps(found, indent=1))
     return 0
 
 
-def _build(name: str, setting: Mapping[str, Any], threads: int) -> System:
+def _build(name: str, setting: Mapping[str, Any]) -> System:
     system: System = (
-        Un0System(model=str(FOLDER / "un0"), threads=threads, **setting)
+        Un0System(model=str(FOLDER / "un0"), **setting)
         if name == "un0"
-        else DiffusersSystem(**DENSE, threads=threads, **setting)
+        else DiffusersSystem(**DENSE, **setting)
     )
     system.load()
     return system
@@ -88,7 +93,7 @@ def _verified(system: System, prompts: Sequence[Prompt]) -> dict[str, float]:
     return {"verified": round(float(np.mean(pooled)), 4), **by}
 
 
-def _speed(system: System, prompts: Sequence[Prompt], batch: int, threads: int) -> dict[str, float]:
+def _speed(system: System, prompts: Sequence[Prompt], batch: int) -> dict[str, float]:
     """Wall and processor seconds an image: the least of three runs of one batch."""
     requests, runs = _requests(prompts[:batch]), []
     for _ in range(3):
@@ -96,7 +101,7 @@ def _speed(system: System, prompts: Sequence[Prompt], batch: int, threads: int) 
         system.generate(requests)
         runs.append((time.perf_counter() - wall, time.process_time() - cpu))
     wall_s, cpu_s = (min(column) / batch for column in zip(*runs, strict=True))
-    return {"threads": threads, "batch": batch, "wall_s": wall_s, "cpu_s": cpu_s}
+    return {"batch": batch, "wall_s": wall_s, "cpu_s": cpu_s}
 
 
 if __name__ == "__main__":
