@@ -24,8 +24,9 @@ __all__ = ["DiffusersSystem"]
 class DiffusersSystem:
     """Loads with `DiffusionPipeline.from_pretrained`, safetensors only; one generator a request.
 
-    `call` holds further keyword arguments of the pipeline's own call. A request's image depends
-    on its text and seed, not on the batch it came in (up to rounding).
+    `dtype` "auto" is bfloat16 where the device computes it natively, else float32. `call` holds
+    further keyword arguments of the pipeline's own call. A request's image depends on its text and
+    seed, not on the batch it came in (up to rounding).
     """
 
     def __init__(
@@ -51,9 +52,13 @@ class DiffusersSystem:
         """Raises AssetError: a folder or repository that is missing, gated, or cannot be read."""
         if self.threads:
             torch.set_num_threads(self.threads)
+        if self.dtype == "auto":
+            self.dtype = _native_dtype(self.device)
         dtype = getattr(torch, self.dtype, None)
         if not isinstance(dtype, torch.dtype):
-            raise ConfigError(f"dtype={self.dtype} is none of torch's; use float32 or bfloat16.")
+            raise ConfigError(
+                f"dtype={self.dtype} is none of torch's; use float32, bfloat16, auto."
+            )
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise ConfigError(f"device={self.device}, but torch sees no GPU. Use device=cpu.")
         self.folder = _folder(self.model)
@@ -126,6 +131,15 @@ class DiffusersSystem:
                 "device": self.device,
             },
         )
+
+
+def _native_dtype(device: str) -> str:
+    """The fastest precision a device has; emulated bfloat16 would be slower than float32."""
+    if not device.startswith("cpu"):
+        return "bfloat16"
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    native = any(known.get(flag) for flag in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+    return "bfloat16" if native else "float32"
 
 
 def _folder(model: str) -> Path:

@@ -7,12 +7,13 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 from diffusers import DiffusionPipeline
 from huggingface_hub.errors import GatedRepoError
 
 from harness.errors import AssetError, ConfigError
 from harness.records import Failure, Prompt, Request
-from harness.systems.diffusers_pipeline import DiffusersSystem
+from harness.systems.diffusers_pipeline import DiffusersSystem, _native_dtype
 from harness.worker import Worker
 
 SAVE = """
@@ -123,3 +124,10 @@ def test_pictures_that_are_no_numbers_are_failures_and_not_black():
     good, bad = made.generate(requests(1, 2))
     assert (good == 128).all() and good.dtype == np.uint8
     assert isinstance(bad, Failure)
+
+
+def test_auto_is_the_precision_that_the_device_has(monkeypatch):
+    for known, wanted in (({"avx512_bf16": True}, "bfloat16"), ({"avx2": True}, "float32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda k=known: k, raising=False)
+        assert _native_dtype("cpu") == wanted
+    assert _native_dtype("cuda:1") == "bfloat16"
