@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
 from harness.errors import InputError
+from suites.proc.sets import load_set
 from suites.prompts import read_prompt_file
 
 
@@ -12,11 +15,12 @@ def write(tmp_path, name, text):
 
 def test_jsonl_rows_become_prompts(tmp_path):
     first = '{"id": "a", "text": "a cat", "category": "pets"}'
-    text = first + '\n\n{"text": "ein Käse", "spec": {"k": 1}}\n'
+    spec = load_set("val").prompts[0].spec
+    text = first + f'\n\n{{"text": "ein Käse", "spec": {json.dumps(spec)}}}\n'
     found = read_prompt_file(write(tmp_path, "mine.jsonl", text))
     assert [(p.id, p.text, p.category, p.spec) for p in found.prompts] == [
         ("a", "a cat", "pets", None),
-        ("line-3", "ein Käse", "own", {"k": 1}),
+        ("line-3", "ein Käse", "own", spec),
     ]
     assert found.name == "mine" and len(found.sha256) == 64
 

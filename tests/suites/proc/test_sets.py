@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import suites.proc.sets as sets
+from harness.errors import AssetError
 from suites.proc.scene import content, held_out
 from suites.proc.sets import build_set, load_set, request_seed, select, to_jsonl, write_sets
 from suites.proc.words import CATEGORIES
@@ -76,7 +77,7 @@ def test_an_edited_set_is_refused(tmp_path, monkeypatch):
     edited = tmp_path / "sets" / "test.jsonl"
     edited.write_bytes(edited.read_bytes().replace(b"red", b"blue", 1))
     monkeypatch.setattr(sets.resources, "files", lambda package: tmp_path)
-    with pytest.raises(ValueError, match="SHA256SUMS says"):
+    with pytest.raises(AssetError, match="SHA256SUMS says"):
         load_set("test")
     load_set("val")
 
