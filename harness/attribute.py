@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from harness.records import Boundary, EnergyReading
+from harness.records import Boundary, EnergyReading, Method
 
-__all__ = ["NO_IMAGE", "boundary_energy", "energy_j_per_image", "valid_images"]
-
-NO_IMAGE = "no request of the window gave an image"
+__all__ = ["PerImage", "boundary_energy", "least_direct", "per_image"]
 
 _BEST_FIRST = ("wall", "counter", "integrated", "modelled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerImage:
+    """A quantity per image of one window, or None with a reason; joules have a method."""
+
+    value: float | None
+    accuracy: float | None = None
+    method: Method | None = None
+    reason: str = ""
 
 
 def boundary_energy(rows: Sequence[Mapping[str, Any]], boundary: Boundary) -> EnergyReading:
@@ -41,7 +49,7 @@ def boundary_energy(rows: Sequence[Mapping[str, Any]], boundary: Boundary) -> En
     accuracy = None
     if total > 0 and all(row["accuracy"] is not None for row in chosen):
         accuracy = sum(float(r["accuracy"]) * float(r["energy_j"]) for r in chosen) / total
-    method = max((row["method"] for row in chosen), key=_BEST_FIRST.index)
+    method = least_direct(row["method"] for row in chosen)
     return EnergyReading(
         span=window,
         domain=boundary.name,
@@ -51,23 +59,30 @@ def boundary_energy(rows: Sequence[Mapping[str, Any]], boundary: Boundary) -> En
     )
 
 
-def energy_j_per_image(rows: Sequence[Mapping[str, Any]], boundary: Boundary) -> EnergyReading:
-    """Gross joules per valid image of one window at a boundary; a failed request gives none.
+def per_image(rows: Sequence[Mapping[str, Any]], boundary: Boundary | None) -> PerImage:
+    """Gross joules of one window at a boundary, or its processor seconds, per valid image.
 
-    A window without an image has energy_j None with a reason.
+    A failed request is paid for and is no image. What is missing gives value None with a reason.
     """
-    reading = boundary_energy(rows, boundary)
-    if reading.energy_j is None:
-        return reading
-    images = valid_images(rows[0])
+    window = rows[0]
+    images = int(window["requests"]) - int(window["failures"])
     if images <= 0:
-        return replace(reading, energy_j=None, reason=NO_IMAGE)
-    return replace(reading, energy_j=reading.energy_j / images)
+        return PerImage(value=None, reason="no request of the window gave an image")
+    if boundary is None:
+        if window["cpu_s"] is None:
+            reason = "processor time is defined only where all the work runs on local CPUs"
+            return PerImage(value=None, reason=reason)
+        return PerImage(value=float(window["cpu_s"]) / images, accuracy=0.0)
+    reading = boundary_energy(rows, boundary)
+    value = None if reading.energy_j is None else reading.energy_j / images
+    return PerImage(
+        value=value, accuracy=reading.accuracy, method=reading.method, reason=reading.reason
+    )
 
 
-def valid_images(window: Mapping[str, Any]) -> int:
-    """Requests of a window that gave an image."""
-    return int(window["requests"]) - int(window["failures"])
+def least_direct(methods: Iterable[Method | None]) -> Method | None:
+    """The method of figures taken together: one modelled part makes the whole modelled."""
+    return max((m for m in methods if m), key=_BEST_FIRST.index, default=None)
 
 
 def _pick(rows: Sequence[Mapping[str, Any]], pattern: str) -> list[Mapping[str, Any]] | str:

@@ -1,7 +1,8 @@
 """The command `un0bench`: composes the configuration and calls what does the work.
 
 Modules are imported by the command that needs them, so that `--help` answers at once. Every
-error of ours is one line and an exit code: 1 a check failed, 2 the input is wrong, 3 stopped.
+error of ours is one line and an exit code: 1 a check failed, 2 the input is wrong, 3 stopped. A
+fault of the program itself is 70, with its traceback.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = ["main"]
 
 RECIPES = ("dense", "un0", "judge")
 EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 the input is wrong, 3 stopped (resumable)"
+FAULT = 70  # as sysexits.h has it: neither a failed check nor something to resume
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fault() -> int:
-    """Prints the error of ours that is being handled; not 1, which tells of a failed check."""
+    """Prints the error of ours that is being handled; 1 and 3 tell of other things."""
     traceback.print_exc()
     print("un0bench: a fault of un0bench itself; please report the lines above.", file=sys.stderr)
-    return Un0BenchError.exit_code
+    return FAULT
 
 
 # Commands --------------------------------------------------------------------------------------

@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from scipy import stats as distributions
 
-from harness.attribute import NO_IMAGE, energy_j_per_image, valid_images
 from harness.findings import Finding, decide, first, unmeasured
 from harness.metrics.summary import Table, scores
 from harness.quality import quality, worst_category
-from harness.ratio import PerImage, measured_ratio
-from harness.records import Boundary, Claim, Evidence, Outcome, Part, Score, Verdict
+from harness.ratio import measured_ratio
+from harness.records import Claim, Evidence, Outcome, Part, Score, Verdict
 from harness.stats import fewest_trials_for_quantile, quantile_interval
 
-__all__ = ["derive"]
+__all__ = ["derive", "request_seconds"]
 
 _ACTIVE = "parameter_bytes"  # the definition of "active" that decides
 
@@ -81,14 +80,14 @@ def _ratio(evidence: Evidence, claim: Claim) -> Finding:
     assert claim.threshold is not None  # the loader refuses a ratio claim without one
     if claim.quantity == "processor_time":
         name, what = "processor-time ratio", "processor time"
-        found = measured_ratio(evidence, _cpu_s_per_image)
+        found = measured_ratio(evidence, None)
     else:
         boundary = next((b for b in evidence.boundaries if b.name == claim.boundary), None)
         name, what = f"energy ratio ({claim.boundary}, gross)", f"energy ({claim.boundary})"
         if boundary is None:
             reason = f"The boundary {claim.boundary} is not defined in this audit."
             return Finding(part=unmeasured(name, claim.threshold, reason))
-        found = measured_ratio(evidence, lambda rows: _joules(rows, boundary))
+        found = measured_ratio(evidence, boundary)
     if found.ratio is None:
         outcome: Outcome = "inconclusive" if found.too_few else "not_measured"
         part = unmeasured(name, claim.threshold, found.reason)
@@ -118,44 +117,11 @@ def _ratio(evidence: Evidence, claim: Claim) -> Finding:
     return Finding(part=part, supports=passes, p_refuted=p)
 
 
-def _joules(rows: Sequence[dict[str, Any]], boundary: Boundary) -> PerImage:
-    reading = energy_j_per_image(rows, boundary)
-    return PerImage(
-        value=reading.energy_j,
-        accuracy=reading.accuracy,
-        modelled=reading.method == "modelled",
-        reason=reading.reason,
-    )
-
-
-def _cpu_s_per_image(rows: Sequence[dict[str, Any]]) -> PerImage:
-    cpu_s, images = rows[0]["cpu_s"], valid_images(rows[0])
-    if cpu_s is None:
-        reason = "processor time is defined only where all the work runs on local CPUs"
-        return PerImage(value=None, reason=reason)
-    if images <= 0:
-        return PerImage(value=None, reason=NO_IMAGE)
-    return PerImage(value=float(cpu_s) / images, accuracy=0.0)
-
-
 def _latency(evidence: Evidence, claim: Claim) -> Finding:
     """The 95th percentile of seconds a request at batch 1; a failed request never finished."""
     assert claim.threshold is not None
     name, limit = "latency, 95th percentile at batch 1", claim.threshold
-    windows = {
-        row["window"]
-        for row in evidence.windows
-        if row["kind"] == "latency" and row["batch"] == 1 and not row["void"]
-    }
-    rows = [
-        row
-        for row in evidence.requests
-        if row["window"] in windows and row["system"] == evidence.candidate
-    ]
-    seconds = [
-        float("inf") if row["failure"] or row["latency_ns"] is None else row["latency_ns"] / 1e9
-        for row in rows
-    ]
+    seconds = request_seconds(evidence, evidence.candidate)
     if not seconds:
         reason = "No request of the candidate was timed alone, at batch 1."
         return Finding(part=unmeasured(name, limit, reason))
@@ -189,6 +155,20 @@ def _latency(evidence: Evidence, claim: Claim) -> Finding:
     end = p95.high if at_most else p95.low
     passes = end is not None and (end <= limit if at_most else end >= limit)
     return Finding(part=part, supports=passes and len(seconds) >= need, p_refuted=p)
+
+
+def request_seconds(evidence: Evidence, system: str) -> list[float]:
+    """Seconds of every request that a system served alone; a failed one never finished."""
+    alone = {
+        row["window"]
+        for row in evidence.windows
+        if row["kind"] == "latency" and row["batch"] == 1 and not row["void"]
+    }
+    return [
+        math.inf if row["failure"] or row["latency_ns"] is None else row["latency_ns"] / 1e9
+        for row in evidence.requests
+        if row["window"] in alone and row["system"] == system
+    ]
 
 
 def _active(evidence: Evidence, claim: Claim) -> Finding:
@@ -275,8 +255,8 @@ def _tagged(evidence: Evidence, system: str) -> str:
 
 
 def _finite(value: float | None) -> float | None:
-    return None if value is None or value == float("inf") else value
+    return None if value is None or value == math.inf else value
 
 
 def _ms(seconds: float) -> str:
-    return "never (failed)" if seconds == float("inf") else f"{seconds * 1000:.1f} ms"
+    return "never (failed)" if seconds == math.inf else f"{seconds * 1000:.1f} ms"

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from harness.records import Evidence
+from harness.attribute import PerImage, least_direct, per_image
+from harness.records import Boundary, Evidence, Method
 from harness.stats import PILOT_PAIRS, Pairs, Ratio, pairs_to_decide, ratio_interval
 
-__all__ = ["MIN_WINDOW_S", "MeasuredRatio", "PerImage", "measured_ratio"]
+__all__ = ["MIN_WINDOW_S", "MeasuredRatio", "measured_ratio"]
 
 MIN_WINDOW_S = 5.0
 _SLACK = 0.99  # a window a hundredth short still counts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PerImage:
-    """A quantity per image of one window, or None with a reason."""
-
-    value: float | None
-    accuracy: float | None = None
-    modelled: bool = False
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +27,7 @@ class MeasuredRatio:
     planned: int = 0
     admissible: bool = False
     too_few: bool = False
+    method: Method | None = None
     reason: str = ""
 
     def sentence(self, what: str, threshold: float) -> str:
@@ -70,10 +62,8 @@ class MeasuredRatio:
         return text
 
 
-def measured_ratio(
-    evidence: Evidence, per_image: Callable[[Sequence[dict[str, Any]]], PerImage]
-) -> MeasuredRatio:
-    """Ratio over complete pairs of blocks, by a function of one window's rows.
+def measured_ratio(evidence: Evidence, boundary: Boundary | None) -> MeasuredRatio:
+    """Ratio of joules at a boundary, or of processor time, over complete pairs of blocks.
 
     A void window leaves out its pair; a window without the quantity leaves the ratio without a
     value, because what a meter could not read is not missing at random.
@@ -88,24 +78,26 @@ def measured_ratio(
         return MeasuredRatio(
             ratio=None, pairs=0, reason="No pair of blocks was completed by both systems."
         )
-    found = {(p, s, o): per_image(slots[p, s, o]) for p in complete for s, o in keys}
+    found = {(p, s, o): per_image(slots[p, s, o], boundary) for p in complete for s, o in keys}
+    method = least_direct(one.method for one in found.values())
     missing = [one for one in found.values() if one.value is None]
     if missing:
         reason = (
             f"{len(missing)} of {len(found)} windows have no value ({missing[0].reason}); a "
             "missing reading is never taken as zero, and never left out."
         )
-        return MeasuredRatio(ratio=None, pairs=len(complete), reason=reason)
+        return MeasuredRatio(ratio=None, pairs=len(complete), method=method, reason=reason)
     if len(complete) < PILOT_PAIRS:
         reason = (
             f"{len(complete)} pairs of blocks are complete; at least {PILOT_PAIRS} would decide."
         )
-        return MeasuredRatio(ratio=None, pairs=len(complete), too_few=True, reason=reason)
+        return MeasuredRatio(
+            ratio=None, pairs=len(complete), method=method, too_few=True, reason=reason
+        )
     values = {key: np.array([found[p, *key].value for p in complete], float) for key in keys}
     if min(float(v.min()) for v in values.values()) <= 0:
-        return MeasuredRatio(
-            ratio=None, pairs=len(complete), reason="A window reads zero or less per image."
-        )
+        reason = "A window reads zero or less per image."
+        return MeasuredRatio(ratio=None, pairs=len(complete), method=method, reason=reason)
     accuracy = {s: _accuracy([one for k, one in found.items() if k[1] == s]) for s in systems}
     pairs = Pairs(
         candidate_ab=values[systems[0], "AB"],
@@ -116,7 +108,7 @@ def measured_ratio(
     ratio = ratio_interval(pairs, accuracy[systems[0]] or 0.0, accuracy[systems[1]] or 0.0)
     shortest = min(slots[p, s, o][0]["duration_s"] for p in complete for s, o in keys)
     reason = ""
-    if any(one.modelled for one in found.values()):
+    if method == "modelled":
         reason = "The energy is modelled, not metered, and cannot decide."
     elif None in accuracy.values():
         reason = "A meter states no accuracy, so its reading cannot decide."
@@ -125,7 +117,12 @@ def measured_ratio(
             f"The shortest window lasted {shortest:.1f} s; at least {MIN_WINDOW_S:.0f} s decide."
         )
     return MeasuredRatio(
-        ratio=ratio, pairs=len(complete), planned=planned, admissible=not reason, reason=reason
+        ratio=ratio,
+        pairs=len(complete),
+        planned=planned,
+        admissible=not reason,
+        method=method,
+        reason=reason,
     )
 
 

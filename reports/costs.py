@@ -6,14 +6,15 @@ boundary and pair, and keeps the method and the reason beside every figure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness import attribute
+from harness.attribute import least_direct, per_image
 from harness.boundaries import HOST
-from harness.ratio import PerImage, measured_ratio
-from harness.records import Boundary, EnergyReading, Evidence
+from harness.ratio import measured_ratio
+from harness.records import Boundary, Evidence
 
 __all__ = ["Cost", "Factor", "Idle", "costs", "factors", "idle", "one_of_each"]
 
@@ -76,36 +77,13 @@ def scored_core(evidence: Evidence) -> list[Row]:
     return [row for row in evidence.requests if row["core"] and row["window"] not in void]
 
 
-def _worst(methods: Iterable[str | None]) -> str:
-    """Return the least direct of several methods: one modelled domain makes a figure modelled."""
-    rank = ("modelled", "integrated", "counter", "wall")
-    found = {m for m in methods if m}
-    return next((m for m in rank if m in found), "")
-
-
-def _per_image(rows: Sequence[Row], boundary: Boundary | None) -> EnergyReading:
-    """Joules per image of one window, or (no boundary) its processor seconds per image."""
-    if boundary is not None:
-        return attribute.energy_j_per_image(rows, boundary)
-    first = rows[0]
-    images = attribute.valid_images(first)
-    known = first["cpu_s"] is not None and images > 0
-    return EnergyReading(
-        span=first["window"],
-        domain="processor time",
-        energy_j=first["cpu_s"] / images if known else None,
-        method=None,
-        reason="" if known else first["reason"] or "not all of the work runs on local processors",
-    )
-
-
 def _idle_j(rows: Sequence[Row], boundary: Boundary) -> float | None:
     """Joules per image that the machine would have drawn in this window without any request."""
     waiting = [
         {**r, "energy_j": None if r["idle_w"] is None else r["idle_w"] * r["duration_s"]}
         for r in rows
     ]
-    return attribute.energy_j_per_image(waiting, boundary).energy_j
+    return per_image(waiting, boundary).value
 
 
 def _served(evidence: Evidence, system: str) -> dict[str, list[Row]]:
@@ -121,26 +99,35 @@ def _cost(
     evidence: Evidence, system: str, boundary: Boundary | None, verified: float | None
 ) -> Cost:
     windows = list(_served(evidence, system).values())
-    readings = [_per_image(rows, boundary) for rows in windows]
-    values = [r.energy_j for r in readings if r.energy_j is not None]
+    readings = [per_image(rows, boundary) for rows in windows]
+    values = [r.value for r in readings if r.value is not None]
     idles = [_idle_j(rows, boundary) for rows in windows] if boundary else []
     known = [i for i in idles if i is not None]
-    reasons = [r.reason for r in readings if r.energy_j is None]
+    reasons = [r.reason for r in readings if r.value is None]
     whole = bool(values) and len(known) == len(values) == len(windows)
     mean = sum(values) / len(values) if values and not reasons else None
-    asked = sum(rows[0]["requests"] for rows in windows)
-    valid = sum(attribute.valid_images(rows[0]) for rows in windows)
     return Cost(
         system=system,
         what=boundary.name if boundary else "processor time",
         unit="J" if boundary else "s",
         mean=mean,
-        per_verified=mean * valid / asked / verified if mean is not None and verified else None,
+        per_verified=_per_verified(mean, windows, verified),
         values=tuple(values),
         idle=sum(known) / sum(values) if whole else None,
-        method=_worst(r.method for r in readings),
+        method=least_direct(r.method for r in readings) or "",
         reason=_missing(reasons, len(windows)),
     )
+
+
+def _per_verified(
+    mean: float | None, windows: Sequence[Sequence[Row]], verified: float | None
+) -> float | None:
+    """The mean spread over verified images only; infinite where there is none."""
+    if mean is None or verified is None:
+        return None
+    asked = sum(rows[0]["requests"] for rows in windows)
+    valid = asked - sum(rows[0]["failures"] for rows in windows)
+    return mean * valid / asked / verified if verified else math.inf
 
 
 def _missing(reasons: Sequence[str], windows: int) -> str:
@@ -174,19 +161,7 @@ def _detail(boundary: Boundary | None) -> str:
 
 
 def _factor(evidence: Evidence, boundary: Boundary | None) -> Factor:
-    methods: list[str | None] = []
-
-    def one(rows: Sequence[Row]) -> PerImage:
-        reading = _per_image(rows, boundary)
-        methods.append(reading.method)
-        return PerImage(
-            value=reading.energy_j,
-            accuracy=0.0 if boundary is None else reading.accuracy,
-            modelled=reading.method == "modelled",
-            reason=reading.reason,
-        )
-
-    found = measured_ratio(evidence, one)
+    found = measured_ratio(evidence, boundary)
     return Factor(
         what=boundary.name if boundary else "processor time",
         detail=_detail(boundary),
@@ -194,7 +169,7 @@ def _factor(evidence: Evidence, boundary: Boundary | None) -> Factor:
         low=found.ratio.low if found.ratio else None,
         high=found.ratio.high if found.ratio else None,
         pairs=found.pairs,
-        method=_worst(methods),
+        method=found.method or "",
         reason="" if found.ratio else found.reason,
     )
 

@@ -39,6 +39,8 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def _scaled(value: float, unit: str, digits: int = 3) -> str:
+    if math.isinf(value):
+        return f"∞ {unit}"
     size = abs(value)
     for scale, prefix in _PREFIXES:
         if size >= scale * 0.9995:
@@ -53,12 +55,11 @@ def joules(value: float | None, digits: int = 3) -> str:
 
 
 def seconds(value: float | None, digits: int = 3) -> str:
-    """Write seconds with an SI prefix below one; None is a dash, what never ended is "never"."""
+    """Write seconds with an SI prefix below one; None is a dash."""
     if value is None:
         return MISSING
-    if math.isinf(value):
-        return "never"
-    return f"{significant(value, digits)} s" if abs(value) >= 1 else _scaled(value, "s", digits)
+    whole = 1 <= abs(value) < math.inf
+    return f"{significant(value, digits)} s" if whole else _scaled(value, "s", digits)
 
 
 def watts(value: float | None) -> str:

@@ -166,5 +166,4 @@ def _decided_elsewhere(card: VerdictCard) -> list[str]:
     """Which part decided, where it was not the figure that is shown."""
     if not card.parts or card.parts[0]["outcome"] == card.outcome:
         return []
-    deciding = next((p["name"] for p in card.parts if p["outcome"] == card.outcome), "")
-    return [f"decided by {deciding}"] if deciding else []
+    return ["decided by " + next(p["name"] for p in card.parts if p["outcome"] == card.outcome)]

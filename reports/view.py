@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import bundle, stats
+from harness.judge import request_seconds
 from harness.records import Evidence
 from reports import costs, numbers, verdicts
 from reports.costs import Cost, Factor, Idle
@@ -197,17 +198,12 @@ def _speed(evidence: Evidence, system: str) -> Row:
     rows = [r for r in costs.one_of_each(evidence.windows) if r["system"] == system]
     served = [r for r in rows if r["kind"] in ("block", "null") and not r["void"]]
     load = next((r for r in rows if r["kind"] == "load"), None)
-    single = {r["window"] for r in rows if r["kind"] == "latency" and not r["void"]}
-    latencies = [
-        float("inf") if r["failure"] or r["latency_ns"] is None else r["latency_ns"] / 1e9
-        for r in evidence.requests
-        if r["system"] == system and r["window"] in single
-    ]
+    latencies = request_seconds(evidence, system)
     return {
         "system": system,
         "batch": served[0]["batch"] if served else None,
         "windows": len(served),
-        "images": sum(r["requests"] for r in served),
+        "images": sum(r["requests"] - r["failures"] for r in served),
         "p50": stats.quantile_interval(latencies, 0.5) if latencies else None,
         "p95": stats.quantile_interval(latencies, 0.95) if latencies else None,
         "load_s": load["duration_s"] if load else None,

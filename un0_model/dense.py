@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 __all__ = ["CAPTION_TOKENS", "autoencoder", "pipeline", "text_encoder", "tokenizer", "transformer"]
 
-LATENTS = 8  # channels: with 4, renders of letters and textures did not survive the autoencoder
+LATENTS = 8  # channels; 4 lost letters and fine textures
 CAPTION_TOKENS = 20  # the longest caption of the suite has 16 words, and one end token
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.attribute import boundary_energy, energy_j_per_image
+from harness.attribute import boundary_energy, per_image
 from harness.boundaries import boundaries_of, on_processors
 from harness.records import Boundary
 
@@ -48,20 +48,21 @@ def test_an_accelerator_that_is_here_belongs_to_the_node_whatever_a_system_says_
     assert domains(None, None)["device"] == ("gpu",)
     assert on_processors("cpu", True) and on_processors(None, False)
     assert not on_processors(None, True) and not on_processors("cuda:1", False)
+    assert not on_processors("mps", False)
 
 
 def test_a_failed_request_is_no_image():
     rows = [{**row("package:0", 9.0), "failures": 4}, {**row("dram:0", 3.0), "failures": 4}]
-    assert energy_j_per_image(rows, HOST_ONLY).energy_j == pytest.approx(2.0)
+    assert per_image(rows, HOST_ONLY).value == pytest.approx(2.0)
     none = [{**r, "failures": 10} for r in rows]
-    assert energy_j_per_image(none, HOST_ONLY).energy_j is None
+    assert per_image(none, HOST_ONLY).value is None
 
 
 def test_all_domains_of_a_pattern_are_added():
     rows = [row("package:0", 5.0), row("package:1", 6.0), row("dram:0", 1.0), row("gpu:0", 100.0)]
     found = boundary_energy(rows, NODE)
     assert (found.energy_j, found.method) == (112.0, "counter")
-    assert energy_j_per_image(rows, NODE).energy_j == pytest.approx(11.2)
+    assert per_image(rows, NODE).value == pytest.approx(11.2)
 
 
 def test_psys_stands_for_processor_and_memory_once():
@@ -103,4 +104,4 @@ def test_accuracy_is_weighted_by_energy_and_unknown_if_one_is():
 def test_a_window_that_served_nothing_has_no_joules_per_image():
     rows = [{**row("cpu", 3.0), "requests": 0}, {**row("ram", 3.0), "requests": 0}]
     cpu = Boundary(name="device", patterns=("cpu",))
-    assert energy_j_per_image(rows, cpu).energy_j is None
+    assert per_image(rows, cpu).value is None

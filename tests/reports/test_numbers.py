@@ -46,3 +46,8 @@ def test_interval_leaves_an_open_end_open() -> None:
 def test_small_shares_keep_two_digits() -> None:
     assert numbers.percent(0.00081) == "0.081%"
     assert numbers.percent(0.712) == "71.2%"
+
+
+def test_what_never_ends_is_written_as_infinite() -> None:
+    assert numbers.quantity(float("inf"), "J") == "∞ J"
+    assert numbers.seconds(float("inf")) == "∞ s"

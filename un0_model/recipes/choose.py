@@ -33,6 +33,7 @@ DENSE: dict[str, Any] = {
     "model": str(FOLDER / "dense"),
     "height": 64,
     "width": 64,
+    "dtype": "auto",
     "call": {"clean_caption": False, "use_resolution_binning": False, "max_sequence_length": 20},
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
@@ -68,7 +69,7 @@ def _build(name: str, setting: Mapping[str, Any]) -> System:
     system: System = (
         Un0System(model=str(FOLDER / "un0"), **setting)
         if name == "un0"
-        else DiffusersSystem(**DENSE, **setting)
+        else DiffusersSystem(**{**DENSE, **setting})
     )
     system.load()
     return system

@@ -2,7 +2,7 @@
 # All that gains from an accelerator, in calls of at most ten minutes; call again to go on.
 #   OUT=results bash un0_model/recipes/gpu.sh          (make gpu)
 # Trains judge, un0 and dense at BUDGET for CALL_S seconds, then audits with NVML on the freshly trained
-# weights; an audit takes ten minutes and goes on where a call ended. Each finished recipe and the bundle
+# weights; an audit that outlasts a call goes on in the next. Each finished recipe and the bundle
 # without images go to $OUT as an archive. On a machine that lost runs/gpu-train, archives of finished
 # recipes in .gpu/ are taken up.
 # Where torch is built without our other packages, wheels in .whl/ are put beside it.

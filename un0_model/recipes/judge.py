@@ -63,9 +63,8 @@ def main(budget: str, leg: Leg) -> bool:
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
         images, texts = own_batch(rng, size["batch"], kinds=3 if progress < BROAD else 1)
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().to(leg.device)
-        pixels = pixels + torch.randn_like(pixels) * 6 * torch.rand(len(pixels), 1, 1, 1).to(
-            leg.device
-        )
+        grain = torch.randn_like(pixels) * 6
+        pixels = pixels + grain * torch.rand(len(pixels), 1, 1, 1).to(leg.device)
         with torch.autocast(leg.device, torch.bfloat16):
             seen = model.encode_image(pixels / 127.5 - 1, normalize=True)
             read = model.encode_text(tokenizer(texts).to(leg.device), normalize=True)
