@@ -164,6 +164,6 @@ def answer(
 
 def _decided_elsewhere(card: VerdictCard) -> list[str]:
     """Which part decided, where it was not the figure that is shown."""
-    if not card.parts or card.parts[0]["outcome"] == card.outcome:
-        return []
-    return ["decided by " + next(p["name"] for p in card.parts if p["outcome"] == card.outcome)]
+    deciding = [p["name"] for p in card.parts if p["outcome"] == card.outcome]
+    shown = card.parts[0]["name"] if card.parts else ""
+    return [f"decided by {name}" for name in deciding[:1] if name != shown]
