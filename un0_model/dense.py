@@ -16,7 +16,9 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtTransformer2DModel,
 )
+from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import nn
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 __all__ = ["CAPTION_TOKENS", "autoencoder", "pipeline", "text_encoder", "tokenizer", "transformer"]
@@ -26,14 +28,33 @@ CAPTION_TOKENS = 20  # the longest caption of the suite has 16 words, and one en
 
 
 def autoencoder(channels: int = 32) -> AutoencoderTiny:
-    """64 x 64 pictures to 8 x 8 x 8 latents and back; images in [-1, 1]."""
-    return AutoencoderTiny(
+    """64 x 64 pictures to 8 x 8 x 8 latents and back; images in [-1, 1].
+
+    Initial weights keep the scale of what passes (He et al. 2015) and each block starts as the
+    identity: with torch's default the same 2,600 steps reached 2 dB less.
+    """
+    vae = AutoencoderTiny(
         encoder_block_out_channels=(channels,) * 4,
         decoder_block_out_channels=(channels,) * 4,
         num_encoder_blocks=(0, 0, 1, 3),
         num_decoder_blocks=(3, 2, 1, 0),
         latent_channels=LATENTS,
     )
+    for module in vae.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in vae.modules():
+        if isinstance(module, AutoencoderTinyBlock):
+            nn.init.kaiming_normal_(module.conv[0].weight, nonlinearity="relu")
+            nn.init.kaiming_normal_(module.conv[2].weight, nonlinearity="relu")
+            nn.init.zeros_(module.conv[4].weight)
+    pixels = vae.decoder.layers[-1]
+    nn.init.constant_(pixels.bias, 0.8)  # pictures are mostly light ground
+    with torch.no_grad():
+        pixels.weight.mul_(0.3)
+    return vae
 
 
 def tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:

@@ -1,6 +1,6 @@
 """The latent dictionary: a 64 x 64 picture as 8 x 8 words of a finite scalar quantiser, and back.
 
-Letters: B batch, C channels, H = W = 64 pixels, T = 64 tokens (8 x 8, raster order), Q = 4 digits.
+Letters: B batch, C channels, H = W = 64 pixels, T = 64 tokens (8 x 8, raster order), Q = 5 digits.
 Quantiser after Mentzer et al., Finite Scalar Quantization (2023): each digit is a bounded number
 rounded to one of its levels; the word is the tuple of digits.
 """
@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["LEVELS", "TOKENS", "WORDS", "DecodeTable", "Dictionary", "code_of", "digits_of"]
+from un0_model.integer import Integer, rounded
 
-LEVELS = (8, 8, 8, 5)
+__all__ = ["LEVELS", "TOKENS", "WORDS", "Dictionary", "code_of", "digits_of"]
+
+LEVELS = (8, 8, 8, 5, 5)
 WORDS = math.prod(LEVELS)
 SIDE = 8
 TOKENS = SIDE * SIDE
 
 
 def code_of(digits: Tensor) -> Tensor:
-    """Digits [..., 4] to word numbers [...], the first digit the most significant."""
+    """Digits [..., 5] to word numbers [...], the first digit the most significant."""
     code = torch.zeros_like(digits[..., 0])
     for q, level in enumerate(LEVELS):
         code = code * level + digits[..., q]
@@ -30,7 +33,7 @@ def code_of(digits: Tensor) -> Tensor:
 
 
 def digits_of(code: Tensor) -> Tensor:
-    """Word numbers [...] to digits [..., 4]."""
+    """Word numbers [...] to digits [..., 5]."""
     digits = []
     for level in reversed(LEVELS):
         digits.append(code % level)
@@ -52,7 +55,7 @@ class Residual(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Digits' values [B, 4, 8, 8] to pictures [B, 3, 64, 64] in [0, 1]; 16M multiply-adds."""
+    """Digits' values [B, 5, 8, 8] to pictures [B, 3, 64, 64] in [0, 1]; 16M multiply-adds."""
 
     def __init__(self, width: int = 64, inner: int = 64, hidden: int = 128) -> None:
         super().__init__()
@@ -66,6 +69,16 @@ class Decoder(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return self.rest(self.first(values))
+
+    def freeze(self) -> None:
+        """Rounds every layer to 8-bit integers; the first then reads 2 digit - top, a whole number.
+
+        Its weights take over the division by `top`, level - 1, which made of that a value.
+        """
+        top = torch.tensor([n - 1.0 for n in LEVELS]).view(1, -1, 1, 1)
+        self.first = Integer(self.first.weight / top, self.first.bias, signed=True, whole=True)
+        for name in ("mix", "widen", "fine", "hidden", "patch"):
+            setattr(self, name, rounded(getattr(self, name), signed=False))
 
     def rest(self, x: Tensor) -> Tensor:
         """All but the first convolution, whose output [B, width, 8, 8] a table can give."""
@@ -96,7 +109,7 @@ class Dictionary(nn.Module):
         self.register_buffer("top", torch.tensor([n - 1.0 for n in LEVELS]).view(1, -1, 1, 1))
 
     def digits(self, images: Tensor) -> Tensor:
-        """Images [B, 3, 64, 64] in [0, 1] to unrounded digits [B, 4, 8, 8] in [0, level - 1]."""
+        """Images [B, 3, 64, 64] in [0, 1] to unrounded digits [B, 5, 8, 8] in [0, level - 1]."""
         return torch.sigmoid(self.encoder(images * 2 - 1)) * self.top
 
     def values(self, digits: Tensor) -> Tensor:
@@ -116,38 +129,13 @@ class Dictionary(nn.Module):
 
     @torch.no_grad()
     def decode(self, code_BT: Tensor) -> Tensor:
-        """Words [B, 64] to images [B, 3, 64, 64]; the plain path that the table must equal."""
+        """Words [B, 64] to images [B, 3, 64, 64]; the plain path that the kernel must equal."""
         digits = digits_of(code_BT).transpose(1, 2).reshape(-1, len(LEVELS), SIDE, SIDE)
+        if isinstance(self.decoder.first, Integer):
+            return self.decoder(2.0 * digits - self.top)
         return self.decoder(self.values(digits.float()))
 
-
-class DecodeTable(nn.Module):
-    """The decoder with its first convolution read from a table: nine rows are added.
-
-    The convolution is linear in the one-hot word, so row (word, offset) holds what that word adds
-    at that neighbour; a tenth kind of row, all zero, stands for the picture's border.
-    """
-
-    def __init__(self, dictionary: Dictionary) -> None:
-        super().__init__()
-        self.decoder = dictionary.decoder
-        words = dictionary.values(digits_of(torch.arange(WORDS)).float()[:, :, None, None])
-        kernel = dictionary.decoder.first.weight  # [width, 4, 3, 3]
-        rows = torch.einsum("wq,cqyx->wyxc", words[:, :, 0, 0], kernel).reshape(9 * WORDS, -1)
-        self.register_buffer("rows", torch.cat([rows, torch.zeros_like(rows[:1])]).detach())
-        y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
-        near = torch.full((TOKENS, 9), -1)
-        for k in range(9):
-            ny, nx = y + k // 3 - 1, x + k % 3 - 1
-            inside = (ny >= 0) & (ny < SIDE) & (nx >= 0) & (nx < SIDE)
-            near[:, k] = torch.where(inside, ny * SIDE + nx, -1).flatten()
-        self.register_buffer("near", near)
-
-    @torch.no_grad()
-    def forward(self, code_BT: Tensor) -> Tensor:
-        """Words [B, 64] to images [B, 3, 64, 64] in [0, 1]."""
-        index = code_BT[:, self.near.clamp(min=0)] * 9 + torch.arange(9, device=code_BT.device)
-        index = torch.where(self.near >= 0, index, 9 * WORDS)
-        first = F.embedding_bag(index.view(-1, 9), self.rows, mode="sum") + self.decoder.first.bias
-        batch = code_BT.shape[0]
-        return self.decoder.rest(first.view(batch, SIDE, SIDE, -1).permute(0, 3, 1, 2))
+    def pictures(self, code_BT: Tensor) -> np.ndarray:
+        """Words [B, 64] to images uint8 [B, 64, 64, 3], sRGB, on the host."""
+        images = self.decode(code_BT).clamp(0, 1).mul(255).round().byte()
+        return images.permute(0, 2, 3, 1).cpu().numpy()

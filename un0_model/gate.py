@@ -1,17 +1,20 @@
-"""The gate: once per image, a hash proposes neurons and a learned score disposes.
+"""The gate: once per image, which neurons serve. Five kinds, chosen by name; hash-learned ships.
 
 Letters: B batch, W caption words (0 = padding), F features (words and neighbouring word pairs),
 M proposals a feature, L layers, C = F * M candidates, N neurons a layer, K kept, R score width.
+Every kind learns through the gains of the neurons it chose: a gain is 2 sigmoid(score).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-__all__ = ["Gate", "Route", "propose"]
+__all__ = ["GATES", "Gate", "HashLearned", "Route", "propose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def propose(words_BW: Tensor, layers: int, neurons: int, proposals: int) -> Tens
 
 
 class Gate(nn.Module):
-    """score_i = key_i . W c + bias_i over candidates; the best K serve, gain 2 sigmoid(score)."""
+    """What all kinds share: sizes, a query of the caption, and the best K of scored candidates."""
 
     def __init__(
         self,
@@ -64,21 +67,179 @@ class Gate(nn.Module):
         super().__init__()
         self.layers, self.neurons, self.keep, self.proposals = layers, neurons, keep, proposals
         self.query = nn.Linear(width, score_width, bias=False)
-        self.key = nn.Parameter(torch.randn(layers, neurons, score_width) * score_width**-0.5)
         self.bias = nn.Parameter(torch.zeros(layers, neurons))
 
-    def forward(self, words_BW: Tensor, caption_BD: Tensor, noise: Tensor | None = None) -> Route:
-        """Routes each caption; `noise` [B, L, C] perturbs the choice (not the gain) in training."""
-        candidates = propose(words_BW, self.layers, self.neurons, self.proposals)
-        safe = candidates.clamp(min=0)
-        layer = torch.arange(self.layers, device=safe.device)[None, :, None]
-        flat = safe + layer * self.neurons
-        keys = nn.functional.embedding(flat, self.key.flatten(0, 1))
-        bias = nn.functional.embedding(flat, self.bias.view(-1, 1))[..., 0]
-        score = torch.einsum("blcr,br->blc", keys, self.query(caption_BD)) + bias
-        choice = score if noise is None else score + noise
-        choice = choice.masked_fill(candidates < 0, float("-inf"))
+    def forward(self, words_BW: Tensor, caption_BD: Tensor, noise: float = 0.0) -> Route:
+        """Routes each caption; `noise` is the deviation that perturbs choices (not gains)."""
+        raise NotImplementedError
+
+    def touched(self, words_BW: Tensor) -> tuple[float, float]:
+        """Multiply-adds of one image's decision, and parameters it reads, mean over captions."""
+        raise NotImplementedError
+
+    def _keys(self, *shape: int) -> nn.Parameter:
+        """Random keys of R numbers, that many a layer."""
+        r = self.query.out_features
+        return nn.Parameter(torch.randn(self.layers, *shape, r) * r**-0.5)
+
+    def _of_layers(self, table_LN: Tensor, index_BLC: Tensor) -> Tensor:
+        """Rows of a table [L, N, ...] at indices of each layer [B, L, C]."""
+        layer = torch.arange(self.layers, device=index_BLC.device)[None, :, None]
+        return F.embedding(index_BLC + layer * table_LN.shape[1], table_LN.flatten(0, 1))
+
+    def _best(self, index_BLC: Tensor, score_BLC: Tensor, noise: float) -> Route:
+        """The K candidates of the highest score; an index of -1 is none."""
+        choice = score_BLC + noise * torch.randn_like(score_BLC) if noise else score_BLC
+        choice = choice.masked_fill(index_BLC < 0, float("-inf"))
         best = choice.topk(self.keep, dim=-1)
-        gain = 2 * torch.sigmoid(score.gather(-1, best.indices))
+        gain = 2 * torch.sigmoid(score_BLC.gather(-1, best.indices))
         gain = gain.masked_fill(best.values == float("-inf"), 0.0)
-        return Route(index=safe.gather(-1, best.indices), gain=gain)
+        return Route(index=index_BLC.clamp(min=0).gather(-1, best.indices), gain=gain)
+
+    def _proposed(self, words_BW: Tensor) -> tuple[float, float]:
+        """Proposals of all layers, mean over captions: those made, and the neurons they name."""
+        found = propose(words_BW, self.layers, self.neurons, self.proposals)
+        features = 2 * (words_BW > 0).sum(1) - 1
+        made = float(features.float().mean()) * self.layers * self.proposals
+        return made, float((found >= 0).sum((1, 2)).float().mean())
+
+
+class HashLearned(Gate):
+    """A hash proposes, a learned score disposes: score_i = key_i . W c + bias_i."""
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self.key = self._keys(self.neurons)
+
+    def forward(self, words_BW: Tensor, caption_BD: Tensor, noise: float = 0.0) -> Route:
+        index = propose(words_BW, self.layers, self.neurons, self.proposals)
+        safe = index.clamp(min=0)
+        bias = self._of_layers(self.bias[..., None], safe)[..., 0]
+        score = torch.einsum(
+            "blcr,br->blc", self._of_layers(self.key, safe), self.query(caption_BD)
+        )
+        return self._best(index, score + bias, noise)
+
+    def touched(self, words_BW: Tensor) -> tuple[float, float]:
+        r, (made, named) = self.query.out_features, self._proposed(words_BW)
+        return made * r + self.query.weight.numel(), named * (r + 1) + self.query.weight.numel()
+
+
+class Hash(Gate):
+    """The hash alone: of its candidates those serve that a second hash ranks first.
+
+    Only the gain of a neuron is learned, by its bias.
+    """
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        del self.query  # asks nothing of the caption but its words
+
+    def forward(self, words_BW: Tensor, caption_BD: Tensor, noise: float = 0.0) -> Route:
+        index = propose(words_BW, self.layers, self.neurons, self.proposals)
+        rank = torch.where(index < 0, -1, _mix(index.clamp(min=0) + 0x51ED27))
+        best = rank.topk(self.keep, dim=-1)
+        chosen = index.gather(-1, best.indices)
+        safe = chosen.clamp(min=0)
+        gain = 2 * torch.sigmoid(self._of_layers(self.bias[..., None], safe)[..., 0])
+        return Route(index=safe, gain=gain.masked_fill(chosen < 0, 0.0))
+
+    def touched(self, words_BW: Tensor) -> tuple[float, float]:
+        return 0.0, float(self.layers * self.keep)
+
+
+class Learned(Gate):
+    """Every neuron is scored, and the best serve: the most a gate can know, and cost."""
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self.key = self._keys(self.neurons)
+
+    def forward(self, words_BW: Tensor, caption_BD: Tensor, noise: float = 0.0) -> Route:
+        score = torch.einsum("lnr,br->bln", self.key, self.query(caption_BD)) + self.bias
+        index = torch.arange(self.neurons, device=score.device).expand_as(score)
+        return self._best(index, score, noise)
+
+    def touched(self, words_BW: Tensor) -> tuple[float, float]:
+        scored, r = self.layers * self.neurons, self.query.out_features
+        return scored * r + self.query.weight.numel(), scored * (r + 1) + self.query.weight.numel()
+
+
+class ProductKeys(Gate):
+    """Two short lists of half keys, whose best K each span K x K candidates (Lample et al. 2019).
+
+    Neuron i * columns + j has the score of row key i plus that of column key j plus its bias.
+    """
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self.rows = 2 ** (int(math.log2(self.neurons)) // 2)
+        if self.neurons % self.rows:
+            raise ValueError(f"{self.neurons} neurons are no product of {self.rows} rows")
+        self.row_key, self.column_key = self._keys(self.rows), self._keys(self.columns)
+
+    @property
+    def columns(self) -> int:
+        return self.neurons // self.rows
+
+    def forward(self, words_BW: Tensor, caption_BD: Tensor, noise: float = 0.0) -> Route:
+        query = self.query(caption_BD)
+        halves = []
+        for key in (self.row_key, self.column_key):
+            score = torch.einsum("lnr,br->bln", key, query)
+            choice = score + noise * torch.randn_like(score) if noise else score
+            index = choice.topk(min(self.keep, key.shape[1]), dim=-1).indices
+            halves.append((index, score.gather(-1, index)))
+        (row, of_row), (column, of_column) = halves
+        index = (row[..., :, None] * self.columns + column[..., None, :]).flatten(2)
+        score = (of_row[..., :, None] + of_column[..., None, :]).flatten(2)
+        return self._best(index, score + self._of_layers(self.bias[..., None], index)[..., 0], 0.0)
+
+    def touched(self, words_BW: Tensor) -> tuple[float, float]:
+        keys = self.layers * (self.rows + self.columns) * self.query.out_features
+        biases = self.layers * min(self.keep, self.rows) * min(self.keep, self.columns)
+        return keys + self.query.weight.numel(), keys + biases + self.query.weight.numel()
+
+
+class Tree(Gate):
+    """K binary trees a layer: the sign of a node's score leads left or right, to one leaf a tree.
+
+    The score of a leaf is the least sure decision on its way plus its bias (compare Belcak and
+    Wattenhofer 2023): what was nearly decided otherwise counts little, and so is learned.
+    """
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self.depth = int(math.log2(self.neurons // self.keep))
+        if self.keep * 2**self.depth != self.neurons:
+            raise ValueError(f"{self.neurons} neurons are no {self.keep} trees of a power of two")
+        self.node = self._keys(self.neurons)  # a tree's node 0 is unused, its root is node 1
+
+    def forward(self, words_BW: Tensor, caption_BD: Tensor, noise: float = 0.0) -> Route:
+        query, leaves = self.query(caption_BD), 2**self.depth
+        shape = (len(words_BW), self.layers, self.keep)
+        tree = torch.arange(self.keep, device=query.device) * leaves
+        at = torch.ones(shape, dtype=torch.long, device=query.device)
+        least = torch.full(shape, float("inf"), device=query.device)
+        for _ in range(self.depth):
+            score = torch.einsum("blkr,br->blk", self._of_layers(self.node, tree + at), query)
+            choice = score + noise * torch.randn_like(score) if noise else score
+            least = torch.minimum(least, torch.where(choice > 0, score, -score))
+            at = 2 * at + (choice > 0)
+        index = tree + at - leaves
+        score = least + self._of_layers(self.bias[..., None], index)[..., 0]
+        return Route(index=index, gain=2 * torch.sigmoid(score))
+
+    def touched(self, words_BW: Tensor) -> tuple[float, float]:
+        nodes = self.layers * self.keep * self.depth * self.query.out_features
+        read = nodes + self.layers * self.keep
+        return nodes + self.query.weight.numel(), read + self.query.weight.numel()
+
+
+GATES: dict[str, type[Gate]] = {
+    "hash-learned": HashLearned,
+    "hash": Hash,
+    "learned": Learned,
+    "product-keys": ProductKeys,
+    "tree": Tree,
+}

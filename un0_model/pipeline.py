@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from harness.errors import AssetError
+from harness.errors import AssetError, ConfigError
 from harness.records import SystemCard, WorkProfile
-from un0_model.dictionary import LEVELS, TOKENS, DecodeTable, Dictionary
-from un0_model.gate import propose
+from un0_model.decode import FusedDecoder
+from un0_model.dictionary import LEVELS, TOKENS, Dictionary
+from un0_model.integer import Integer
 from un0_model.kernel import FusedTokens
 from un0_model.tokens import Shape, TokenModel, uniforms
+from un0_model.vnni import COLUMNS, DEPTH
 
 __all__ = ["Un0"]
 
 WEIGHTS = "un0.safetensors"
-FLOAT = 4  # bytes of a number in the trunk, the gate and the decoder at run time
+FLOAT = 4  # bytes of a number that is not an 8-bit integer
 
 
 class Un0:
@@ -33,42 +35,54 @@ class Un0:
         self.config, self.sha256, self.folder = config, sha256, folder
         self.index = {word: i + 1 for i, word in enumerate(config["words"])}
         self.tokens = TokenModel(Shape(**config["shape"]))
-        for block in self.tokens.blocks:
-            block.freeze_pool()
+        if len(self.index) + 1 != self.tokens.shape.vocabulary:
+            raise ValueError(f"{len(self.index)} words for {self.tokens.shape.vocabulary} rows")
+        self.tokens.freeze()
         self.dictionary = Dictionary()
+        self.dictionary.decoder.freeze()
         for name, module in (("tokens", self.tokens), ("dictionary", self.dictionary)):
             own = {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
             module.load_state_dict(
                 {k: v if v.dtype == torch.int8 else v.float() for k, v in own.items()}
             )
-        self.table = DecodeTable(self.dictionary)
         self.temperature = float(config.get("temperature", 1.0))
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: str = "cpu") -> Un0:
-        """Reads config.json and un0.safetensors of a folder; AssetError says what is wrong."""
+    def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu") -> Un0:
+        """Reads config.json and un0.safetensors of a folder; AssetError says what is wrong.
+
+        Raises ConfigError for a GPU that is not here.
+        """
         folder = Path(path)
         for name in ("config.json", WEIGHTS):
             if not (folder / name).is_file():
                 raise AssetError(
                     f"no {name} in {folder}: give a folder written by `un0bench train un0`"
                 )
+        kind = torch.device(device).type
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(f"device={device}, but torch sees no GPU. Use device=cpu.")
         try:
             config = json.loads((folder / "config.json").read_text())
             model = cls(folder, config, load_file(folder / WEIGHTS), _sha256(folder / WEIGHTS))
+            if kind == "cpu":
+                model.writer = FusedTokens(model.tokens)
+                model.decoder = FusedDecoder(model.dictionary.decoder)
         except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise AssetError(
-                f"the weights in {folder} cannot be read ({error}): "
+                f"the weights in {folder} cannot be read ({str(error).splitlines()[0]}): "
                 "restore the file or train again with `un0bench train un0`"
             ) from error
-        for module in (model.tokens, model.dictionary, model.table):
+        for module in (model.tokens, model.dictionary):
             module.to(device).eval()
-        model.device = device
-        model.writer = FusedTokens(model.tokens) if device == "cpu" else model.tokens
+        if kind != "cpu":
+            model.writer, model.decoder = model.tokens, model.dictionary.pictures
+        model.device = str(device)
         return model
 
     device = "cpu"
     writer: FusedTokens | TokenModel
+    decoder: Callable[[Tensor], np.ndarray]
 
     def words(self, texts: Sequence[str]) -> Tensor:
         """Captions to word numbers int64 [B, W]; unknown words are left out, long captions cut."""
@@ -78,69 +92,88 @@ class Un0:
         return torch.tensor(padded, device=self.device)
 
     @torch.inference_mode()
-    def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
-        """Generates uint8 images [B, 64, 64, 3], sRGB, on the host; one seed a caption."""
+    def generate(
+        self, texts: Sequence[str], seeds: Sequence[int], temperature: float | None = None
+    ) -> np.ndarray:
+        """Generates uint8 images [B, 64, 64, 3], sRGB, on the host; one seed a caption.
+
+        `temperature` None takes the one the weights were shipped with.
+        """
         code = self.writer.generate(
-            self.words(texts), uniforms(seeds).to(self.device), self.temperature
+            self.words(texts),
+            uniforms(seeds).to(self.device),
+            self.temperature if temperature is None else temperature,
         )
-        images = self.table(code).clamp(0, 1).mul(255).round().byte()
-        return images.permute(0, 2, 3, 1).cpu().numpy()
+        return self.decoder(code)
 
     def profile(self, texts: Sequence[str]) -> WorkProfile:
         """Counted work of one image, mean over captions: multiply-adds and bytes by part."""
         s = self.tokens.shape
         words = self.words(texts)
-        scored = float(
-            (propose(words, s.layers, s.neurons, s.proposals) >= 0).sum(-1).float().mean()
-        )
+        decided, decided_by = self.tokens.gate.touched(words)
         read = float((words > 0).sum(-1).float().mean())
-        places = s.caption + TOKENS
-        width_r = self.tokens.gate.query.out_features
+        places = read + TOKENS  # padding is never computed
         neuron = 2 * s.width
-        decoder = self.table.decoder  # its first convolution is read as a table: adds only
-        conv = {"mix": 64, "widen": 64, "fine": 256, "hidden": 256, "patch": 256}
+        decoder = self.dictionary.decoder
+        # the first convolution counts as such, though it is read from a table, whose bytes count
+        conv = {"first": 64, "mix": 64, "widen": 64, "fine": 256, "hidden": 256, "patch": 256}
         head = s.width * s.width + s.width * sum(LEVELS)
         trunk = s.layers * (4 * s.width**2 + 2 * s.width * s.trunk)
         return WorkProfile(
             multiply_adds={
-                "gate": int(s.layers * scored * width_r + width_r * s.width),
-                "trunk": int(places * trunk + s.layers * s.width * places**2 + TOKENS * head),
+                "gate": int(decided),
+                "trunk": int(places * trunk + self._attention(words) + TOKENS * head),
                 "sparse": int(places * s.layers * s.keep * neuron),
                 "decode": sum(getattr(decoder, k).weight.numel() * n for k, n in conv.items()),
             },
             parameter_bytes={
-                "gate": int(s.layers * scored * (width_r + 1) + width_r * s.width) * FLOAT,
+                "gate": int(decided_by) * FLOAT,
                 "trunk": self._always_on_bytes(),
                 "sparse": s.layers * s.keep * (neuron + FLOAT),
-                "words": int((read + TOKENS) * s.width * FLOAT),
-                "decode": sum(p.numel() for p in decoder.parameters()) * FLOAT,
+                "words": int(read * s.width * FLOAT),
+                "decode": _bytes_of(decoder.state_dict().values()) + self._table_bytes(),
             },
         )
 
+    def _attention(self, words_BW: Tensor) -> float:
+        """Multiply-adds of queries with keys and weights with values, as the kernel rounds them."""
+        s, total = self.tokens.shape, 0
+        for length in (words_BW > 0).sum(1).tolist():
+            counts = [length] * length + [length + t + 1 for t in range(TOKENS)]
+            total += sum(-(-n // COLUMNS) * COLUMNS + -(-n // DEPTH) * DEPTH for n in counts)
+        return s.layers * s.width * total / len(words_BW)
+
+    def _table_bytes(self) -> int:
+        """What the decode table holds beyond the convolution it was made from."""
+        weight = self.dictionary.decoder.first.weight
+        return 2 * 9 * sum(LEVELS) * len(weight) - weight.numel()
+
     def _always_on_bytes(self) -> int:
-        """Bytes of what every image reads whole: all but pool, gate keys and tables."""
-        tables = ("pool", "gate.", "word.", "code.", "scale")
-        return FLOAT * sum(
-            p.numel() for n, p in self.tokens.named_parameters() if not any(t in n for t in tables)
-        )
+        """Bytes of what every image reads whole: all but pool, gate and the words' vectors."""
+        tables = ("pool", "scale", "gate.", "word.")
+        state = self.tokens.state_dict().items()
+        read = _bytes_of(t for name, t in state if not any(part in name for part in tables))
+        layers = (m for m in self.tokens.modules() if isinstance(m, Integer) and m.signed)
+        return read + FLOAT * sum(len(m.step) for m in layers)  # what signed rows' zeros add
 
     def active(self, texts: Sequence[str]) -> dict[str, float]:
         """Every definition of "active", as shares of 1; `parameter_bytes` decides.
 
-        Only neurons ever chosen are capacity, and the decode table counts as the convolution it was
-        made from: neither padding nor a table of sums makes the share smaller.
+        Only neurons ever chosen are capacity, and the decode table's bytes count as read: neither
+        padding nor a table makes the share smaller.
         """
         s, work = self.tokens.shape, self.profile(texts)
         neuron = 2 * s.width + FLOAT
-        key = (self.tokens.gate.query.out_features + 1) * FLOAT
-        chosen = self.config["chosen_in_20000"]
-        query = self.tokens.gate.query.weight.numel() * FLOAT
-        always = query + sum(work.parameter_bytes[part] for part in ("trunk", "words", "decode"))
-        whole = chosen * (neuron + key) + always
+        chosen, gated = self.config["chosen_in_20000"], s.layers * s.neurons
+        gate = FLOAT * sum(
+            p.numel() * (chosen / gated if p.shape[:2] == (s.layers, s.neurons) else 1.0)
+            for p in self.tokens.gate.parameters()
+        )
+        always = sum(work.parameter_bytes[part] for part in ("trunk", "words", "decode"))
+        whole = chosen * neuron + gate + always
         multiply = sum(work.multiply_adds.values())
-        places = s.caption + TOKENS
+        places = float((self.words(texts) > 0).sum(-1).float().mean()) + TOKENS
         dense = multiply + places * s.layers * (chosen / s.layers - s.keep) * 2 * s.width
-        gated = s.layers * s.neurons
         return {
             "parameter_bytes": sum(work.parameter_bytes.values()) / whole,
             "gated_neurons_of_pool": s.layers * s.keep / gated,
@@ -149,7 +182,7 @@ class Un0:
             "gated_and_scored_bytes": (
                 work.parameter_bytes["sparse"] + work.parameter_bytes["gate"]
             )
-            / (chosen * (neuron + key)),
+            / (chosen * neuron + gate),
             "multiply_adds_of_capacity_matched": multiply / dense,
             "pool_ever_chosen": chosen / gated,
         }
@@ -157,7 +190,7 @@ class Un0:
     def card(self) -> SystemCard:
         """The model card's figures: sizes, hash, and every definition of active."""
         texts = self.config["card_captions"]
-        parts = (self.tokens, self.table.decoder)
+        parts = (self.tokens, self.dictionary.decoder)
         tensors = [t for m in parts for t in m.state_dict().values()]
         work = self.profile(texts)
         return SystemCard(
@@ -165,8 +198,8 @@ class Un0:
             height=64,
             width=64,
             parameters=sum(t.numel() for t in tensors),
-            parameter_bytes=sum(t.numel() * t.element_size() for t in tensors),
-            precision="float32, pool int8",
+            parameter_bytes=_bytes_of(tensors),
+            precision="int8 trunk, head, attention and decoder; gate, gated inputs, draws float32",
             steps=1,
             evaluations=1,
             weights_sha256={WEIGHTS: self.sha256},
@@ -175,12 +208,15 @@ class Un0:
                 "multiply_adds": dict(work.multiply_adds),
                 "parameter_bytes_read": dict(work.parameter_bytes),
                 "chosen_in_20000": self.config["chosen_in_20000"],
-                "decode_table_bytes": self.table.rows.numel() * FLOAT,
                 "tokens_in_sequence": TOKENS,
                 "temperature": self.temperature,
                 "training": self.config.get("training", {}),
             },
         )
+
+
+def _bytes_of(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def _sha256(path: Path) -> str:

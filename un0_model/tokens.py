@@ -1,7 +1,7 @@
 """The token model: writes the 64 dictionary words of a picture, one after the other, in one pass.
 
 Letters: B batch, W caption words, T = 64 tokens, D width, A heads, L layers, N pool neurons and
-K kept neurons a layer, Q = 4 digits of a dictionary word.
+K kept neurons a layer, Q = 5 digits of a dictionary word.
 Each block is attention over caption and earlier tokens, a thin dense trunk, and K gated neurons
 chosen once per image out of N: x += (relu(LN(x) U^T) * gain) V.
 """
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from un0_model.dictionary import LEVELS, TOKENS, WORDS, code_of, digits_of
-from un0_model.gate import Gate, Route
+from un0_model.dictionary import LEVELS, TOKENS, code_of, digits_of
+from un0_model.gate import GATES, Route
+from un0_model.integer import attend, rounded
 
 __all__ = ["Shape", "TokenModel", "uniforms"]
 
@@ -35,8 +36,9 @@ class Shape:
     neurons: int = 8192
     keep: int = 8
     proposals: int = 4
+    gate: str = "hash-learned"
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, int | str]:
         return asdict(self)
 
 
@@ -54,8 +56,11 @@ class Block(nn.Module):
         nn.init.normal_(self.pool.data[:, s.width :], std=0.02)
         self.register_buffer("scale", None)
 
-    def freeze_pool(self) -> None:
-        """Rounds the pool to int8, one scale a row: what is shipped and what inference reads."""
+    def freeze(self) -> None:
+        """Rounds trunk and pool to int8: what is shipped and what inference reads."""
+        for name in ("qkv", "out", "up"):
+            setattr(self, name, rounded(getattr(self, name), signed=True))
+        self.down = rounded(self.down, signed=False)
         scale = self.pool.detach().abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / 127
         rows = (self.pool.detach() / scale).round().to(torch.int8)
         self.pool = nn.Parameter(rows, requires_grad=False)
@@ -79,6 +84,12 @@ class Block(nn.Module):
         q, k, v = self.qkv(self.norm_a(x)).view(shape).permute(2, 0, 3, 1, 4)
         return q, k, v
 
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Attention's answer [B, A, T, D/A]; in 8 bits once the block is frozen."""
+        if self.scale is not None:
+            return attend(q, k, v, mask)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
     def join(self, x: Tensor, heads: Tensor) -> Tensor:
         """Adds attention's answer [B, A, T, D/A] to x [B, T, D]."""
         return x + self.out(heads.transpose(1, 2).flatten(2))
@@ -91,9 +102,11 @@ class TokenModel(nn.Module):
         super().__init__()
         s = self.shape = shape
         self.word = nn.Embedding(s.vocabulary, s.width, padding_idx=0)
-        self.code = nn.Embedding(WORDS + 1, s.width)  # the last row starts a picture
+        self.code = nn.Embedding(sum(LEVELS) + 1, s.width)  # the last row starts a picture
+        first = torch.tensor(LEVELS).cumsum(0) - torch.tensor(LEVELS)
+        self.register_buffer("first", first, persistent=False)
         self.place = nn.Parameter(torch.randn(s.caption + TOKENS, s.width) * 0.02)
-        self.gate = Gate(
+        self.gate = GATES[s.gate](
             layers=s.layers, neurons=s.neurons, keep=s.keep, proposals=s.proposals, width=s.width
         )
         self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
@@ -104,25 +117,41 @@ class TokenModel(nn.Module):
         for table in (self.word, self.code, *self.digit):
             nn.init.normal_(table.weight, std=0.02)
 
-    def route(self, words_BW: Tensor, noise: Tensor | None = None) -> Route:
+    def freeze(self) -> None:
+        """Rounds the blocks and the head to 8-bit integers."""
+        for block in self.blocks:
+            block.freeze()
+        self.head = rounded(self.head, signed=True)
+
+    def route(self, words_BW: Tensor, noise: float = 0.0) -> Route:
         """Gates once per image, from the mean of the caption's word vectors."""
         known = (words_BW > 0).float()
         caption = (self.word(words_BW) * known[..., None]).sum(1) / known.sum(1, keepdim=True)
         return self.gate(words_BW, caption * 8, noise)
 
-    def loss(self, words_BW: Tensor, code_BT: Tensor, noise: Tensor | None = None) -> Tensor:
+    @property
+    def start(self) -> Tensor:
+        """What stands before the first token: [D]."""
+        return self.code.weight[-1]
+
+    def seen(self, digits: Tensor) -> Tensor:
+        """Vectors [..., D] of dictionary words, the sum over their digits [..., Q]."""
+        return self.code(digits + self.first).sum(-2)
+
+    def loss(self, words_BW: Tensor, code_BT: Tensor, noise: float = 0.0) -> Tensor:
         """Mean cross-entropy in nats per token, teacher forced, all tokens in parallel."""
         route = self.route(words_BW, noise)
-        start = torch.full_like(code_BT[:, :1], WORDS)
-        before = self.code(torch.cat([start, code_BT[:, :-1]], dim=1))
+        digits = digits_of(code_BT)
+        before = torch.cat(
+            [self.start.expand(len(code_BT), 1, -1), self.seen(digits[:, :-1])], dim=1
+        )
         x = torch.cat([self.word(words_BW), before], dim=1) + self.place
         mask = self._mask(words_BW)
         for layer, block in enumerate(self.blocks):
             q, k, v = block.split(x)
-            x = block.join(x, F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+            x = block.join(x, block.attend(q, k, v, mask))
             x = block.body(x, block.gather(route.index[:, layer]), route.gain[:, layer])
         u = self.head(self.norm(x[:, self.shape.caption :]))
-        digits = digits_of(code_BT)
         total = u.new_zeros(())
         for q, logits in enumerate(self.logits):
             total = total + F.cross_entropy(
@@ -148,7 +177,7 @@ class TokenModel(nn.Module):
         temperature: float = 1.0,
         route: Route | None = None,
     ) -> Tensor:
-        """Words [B, 64] drawn by inverse transform from uniform numbers in [0, 1): [B, 64, 4].
+        """Words [B, 64] drawn by inverse transform from uniform numbers in [0, 1): [B, 64, 5].
 
         The caption is read once; then each token is computed once, with cached keys and values.
         `route` replays the gate's decision of an earlier pass.
@@ -161,29 +190,29 @@ class TokenModel(nn.Module):
         cache = []
         for i, block in enumerate(self.blocks):
             q, k, v = block.split(x)
-            heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[..., :caption, :caption])
+            heads = block.attend(q, k, v, mask[..., :caption, :caption])
             x = block.body(block.join(x, heads), rows[i], route.gain[:, i])
             room = k.new_empty(2, batch, k.shape[1], caption + TOKENS, k.shape[3])
             room[0, :, :, :caption], room[1, :, :, :caption] = k, v
             cache.append(room)
         code = words_BW.new_empty(batch, TOKENS)
-        last = torch.full_like(code[:, 0], WORDS)
+        before = self.start
         for t in range(TOKENS):
             at = caption + t
-            x = (self.code(last) + self.place[at])[:, None]
+            x = (before + self.place[at]).expand(batch, -1)[:, None]
             seen = mask[:, :, at : at + 1, : at + 1]
             for i, block in enumerate(self.blocks):
                 q, k, v = block.split(x)
                 cache[i][0, :, :, at : at + 1], cache[i][1, :, :, at : at + 1] = k, v
-                heads = F.scaled_dot_product_attention(
-                    q, cache[i][0, :, :, : at + 1], cache[i][1, :, :, : at + 1], attn_mask=seen
-                )
+                known, values = cache[i][:, :, :, : at + 1]
+                heads = block.attend(q, known, values, seen)
                 x = block.body(block.join(x, heads), rows[i], route.gain[:, i])
-            last = code[:, t] = self._draw(x[:, 0], uniform_BTQ[:, t], temperature)
+            digits = self._draw(x[:, 0], uniform_BTQ[:, t], temperature)
+            before, code[:, t] = self.seen(digits), code_of(digits)
         return code
 
     def _draw(self, x_BD: Tensor, uniform_BQ: Tensor, temperature: float) -> Tensor:
-        """One dictionary word [B], its digits one after the other."""
+        """One dictionary word's digits [B, Q], one after the other."""
         u = self.head(self.norm(x_BD))
         digits = []
         for q, logits in enumerate(self.logits):
@@ -192,12 +221,17 @@ class TokenModel(nn.Module):
             digits.append(drawn)
             if q < len(self.digit):
                 u = u + self.digit[q](drawn)
-        return code_of(torch.stack(digits, dim=-1))
+        return torch.stack(digits, dim=-1)
 
 
 def uniforms(seeds: Sequence[int]) -> Tensor:
-    """Uniform numbers [B, 64, 4] from each request's own seed: the same in any batch."""
-    shape = (TOKENS, len(LEVELS))
-    return torch.from_numpy(
-        np.stack([np.random.default_rng(s).random(shape, dtype=np.float32) for s in seeds])
-    )
+    """Uniform numbers [B, 64, 5] from each request's own seed: the same in any batch.
+
+    SplitMix64 (Steele et al. 2014) counted from the seed: its top 24 bits, as a float32 in [0, 1).
+    """
+    count = np.arange(1, TOKENS * len(LEVELS) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x = np.array(seeds, dtype=np.uint64)[:, None] + count
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = (x ^ (x >> np.uint64(31))) >> np.uint64(40)
+    return torch.from_numpy((x * 2.0**-24).astype(np.float32).reshape(-1, TOKENS, len(LEVELS)))

@@ -1,5 +1,6 @@
 """The fused kernel draws the same words as the model it replaces, whatever the batch."""
 
+import numba
 import pytest
 import torch
 
@@ -7,7 +8,7 @@ from un0_model.kernel import FusedTokens
 from un0_model.tokens import Shape, TokenModel, uniforms
 
 SHAPE = Shape(
-    vocabulary=30, caption=6, width=32, heads=2, layers=2, trunk=32, neurons=64, keep=4, proposals=2
+    vocabulary=30, caption=6, width=64, heads=2, layers=2, trunk=32, neurons=64, keep=4, proposals=2
 )
 
 
@@ -18,6 +19,7 @@ def model() -> TokenModel:
     with torch.no_grad():
         for p in made.parameters():
             p.add_(torch.randn_like(p) * 0.1)
+    made.freeze()
     return made
 
 
@@ -29,16 +31,33 @@ def captions() -> torch.Tensor:
     return words
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_words_equal_the_reference_on_random_weights_and_captions(model, captions, seed):
-    """Float sums run in another order, so a draw on the edge may differ: 0.1% of words at most."""
-    noise = uniforms([1000 * seed + i for i in range(11)])
-    by_kernel = FusedTokens(model).generate(captions, noise, 0.9)
-    reference = model.generate(captions, noise, 0.9)
-    same = by_kernel == reference
-    # after the first word that differs, the rest of that image follows another path
-    edges = (~same).any(1).sum().item()
-    assert edges <= 0.001 * same.numel()
+def test_words_equal_the_reference_on_random_weights_and_captions(model, captions):
+    """Float sums run in another order: of 33 images two may come to a number on an edge."""
+    left = 0
+    for seed in range(3):
+        noise = uniforms([1000 * seed + i for i in range(11)])
+        by_kernel = FusedTokens(model).generate(captions, noise, 0.9)
+        left += (by_kernel != model.generate(captions, noise, 0.9)).any(1).sum().item()
+    assert left <= 2
+
+
+def test_the_gate_chooses_as_the_reference_does(model, captions):
+    by_kernel, reference = FusedTokens(model).route(captions), model.route(captions)
+    assert torch.allclose(by_kernel.gain, reference.gain, atol=1e-5)
+    on = reference.gain > 0
+    assert torch.equal(by_kernel.index[on], reference.index[on])
+
+
+def test_threads_change_nothing(model, captions):
+    fused, noise = FusedTokens(model), uniforms(range(11))
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        alone = fused.generate(captions, noise)
+        numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
+        assert torch.equal(fused.generate(captions, noise), alone)
+    finally:
+        numba.set_num_threads(before)
 
 
 def test_an_image_does_not_depend_on_its_batch(model, captions):
@@ -52,9 +71,22 @@ def test_a_gain_of_zero_switches_a_neuron_off(model, captions):
     fused, noise = FusedTokens(model), uniforms(range(11))
     route = model.route(captions)
     silent = type(route)(index=route.index, gain=torch.zeros_like(route.gain))
-    assert torch.equal(
-        fused.generate(captions, noise, route=silent), model.generate(captions, noise, route=silent)
-    )
-    assert not torch.equal(
-        fused.generate(captions, noise, route=silent), fused.generate(captions, noise)
-    )
+    by_kernel = fused.generate(captions, noise, route=silent)
+    reference = model.generate(captions, noise, route=silent)
+    assert (by_kernel != reference).any(1).sum() <= 2  # edges, as above
+    assert (by_kernel != fused.generate(captions, noise)).any(1).sum() > 2
+
+
+@pytest.mark.parametrize(
+    ("words", "noise"),
+    (
+        (torch.ones(2, 5, dtype=torch.long), uniforms([1, 2])),
+        (torch.ones(2, 7, dtype=torch.long), uniforms([1, 2])),
+        (torch.full((2, 6), 30), uniforms([1, 2])),
+        (torch.zeros(2, 6, dtype=torch.long), uniforms([1, 2])),
+        (torch.ones(2, 6, dtype=torch.long), uniforms([1])),
+    ),
+)
+def test_arrays_that_the_kernel_would_read_beyond_are_refused(model, words, noise):
+    with pytest.raises(ValueError, match="are"):
+        FusedTokens(model).generate(words, noise)

@@ -26,7 +26,7 @@ def captions() -> torch.Tensor:
 def test_the_cached_path_draws_what_the_parallel_loss_finds_likeliest():
     """Near temperature 0 no other last word has a lower loss: the whole prefix was read alike."""
     net, words = model(), captions()
-    drawn = net.generate(words, torch.full((3, TOKENS, 4), 0.5), temperature=1e-4)
+    drawn = net.generate(words, torch.full((3, TOKENS, 5), 0.5), temperature=1e-4)
     assert drawn.shape == (3, TOKENS)
     assert drawn.max() < WORDS
     best = net.loss(words, drawn)
@@ -62,7 +62,7 @@ def test_replaying_a_route_gives_the_same_words():
 def test_rounding_the_pool_to_int8_moves_a_row_by_at_most_half_a_step():
     block = model().blocks[0]
     before = block.gather(torch.arange(64)[None])
-    block.freeze_pool()
+    block.freeze()
     after = block.gather(torch.arange(64)[None])
     assert block.pool.dtype == torch.int8
     assert ((before - after).abs() <= block.scale[None] * 0.5001).all()

@@ -38,7 +38,7 @@ DENSE: dict[str, Any] = {
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "un0": [{"temperature": t} for t in (0.4, 0.6, 0.8, 1.0)],
-    "dense": [{"guidance": g} for g in (2.0, 4.0, 6.0, 9.0)],
+    "dense": [{"guidance": g} for g in (1.5, 2.5, 4.0, 6.0)],
 }
 SPEEDS: dict[str, list[dict[str, Any]]] = {
     "un0": [{"threads": t} for t in (1, 2)],

@@ -27,12 +27,13 @@ from un0_model.recipes.training import Leg, Stage, fingerprint, grid, kept
 __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
-    "cpu": {"scenes": 160_000, "autoencoder": 12_000, "denoiser": 15_000, "batch": 32},
+    "cpu": {"scenes": 160_000, "autoencoder": 14_000, "denoiser": 14_500, "batch": 32},
     "gpu": {"scenes": 200_000, "autoencoder": 12_000, "denoiser": 24_000, "batch": 256},
     "smoke": {"scenes": 200, "autoencoder": 4, "denoiser": 4, "batch": 8},
 }
 WIDTH, LAYERS = 160, 6
 DROPPED = 0.1
+NOISE = 0.1  # on the latents, about 13% of their deviation: the decoder forgives the denoiser
 PICTURES = 16  # a batch of the autoencoder: many small steps learn faster here than few large ones
 
 
@@ -71,7 +72,7 @@ def _autoencoder_stage(
         images = scenes.batch(rng.integers(len(scenes), size=PICTURES), leg.device) * 2 - 1
         with torch.autocast(leg.device, torch.bfloat16):
             latents = vae.encoder(images)
-            noisy = latents + 0.05 * torch.randn_like(latents)
+            noisy = latents + NOISE * torch.randn_like(latents)
             drawn = vae.decoder(noisy)
         error = drawn.float() - images
         # the last term keeps latents near unit scale, where the decoder's own clamp is harmless
@@ -92,6 +93,7 @@ def _autoencoder_stage(
         loss=loss,
         steps=size["autoencoder"],
         lr=1e-3,
+        hidden=("vae.",),
         ema=0.999,
         sample=sample,
     ).run()
@@ -190,6 +192,7 @@ def _denoiser_stage(
         loss=loss,
         steps=size["denoiser"],
         lr=1e-3,
+        hidden=("transformer_blocks.", "encoder.block."),
         ema=0.999,
         sample=sample,
     ).run()

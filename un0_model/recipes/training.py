@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -36,16 +37,22 @@ __all__ = [
 ]
 
 STATE = "state.safetensors"
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # of AdamW, AdamW and Muon
+MUON_LR = 2e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """One call of a recipe: it goes on under `out` until done, or until `limit_s` has passed."""
+    """One call of a recipe: it goes on under `out` until done, or until `limit_s` has passed.
+
+    `shape` holds what the model shall have otherwise than the shipped one.
+    """
 
     out: Path
     seed: int = 1
     device: str = "cpu"
     limit_s: float | None = None
+    shape: Mapping[str, int | str] = field(default_factory=dict)
     began_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -91,8 +98,13 @@ def start(
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     out = Path(config["out"] or f"runs/train/{name}")
+    given = config["shape"] or {}
+    shape = {key: value for key, value in given.items() if value is not None}
+    if shape and name != "un0":
+        raise ConfigError(f"shape.{next(iter(shape))} is of un0; leave it out for {name}.")
     done = recipe(
-        budget, Leg(out=out, seed=config["seed"], device=device, limit_s=config["limit_s"])
+        budget,
+        Leg(out=out, seed=config["seed"], device=device, limit_s=config["limit_s"], shape=shape),
     )
     if done:
         (out / "training.json").write_text(json.dumps(summary(out), indent=1))
@@ -149,12 +161,24 @@ def _total(values: list[float | None]) -> float | None:
     return round(sum(known), 1) if known and len(known) == len(values) else None
 
 
+def _flat(values: Tensor, weight: Tensor) -> Tensor:
+    """Values laid out as the matrix [out, rest] that shares a weight's memory, whatever its format.
+
+    Of a convolution in channels_last the rest is (height, width, in), else (in, height, width).
+    """
+    if weight.ndim == 4 and not weight.is_contiguous():
+        values = values.permute(0, 2, 3, 1)
+    return values.reshape(len(values), -1)
+
+
 @dataclass(kw_only=True)
 class Stage:
     """One resumable training run.
 
     loss(rng, progress) draws its own batch from rng and returns the loss; progress in [0, 1].
     Learning rate: 200 steps of warm-up, constant, linear decay over the last `decay` of the steps.
+    Matrices and convolutions whose names hold a part named in `hidden` learn by Muon (Jordan et
+    al. 2024), whose steps have AdamW's size; everything else by AdamW.
     """
 
     name: str
@@ -164,11 +188,14 @@ class Stage:
     steps: int
     lr: float
     rates: Mapping[str, float] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
+    model: str = ""  # what else a run that goes on must share: the shape, in words
     ema: float = 0.0
     decay: float = 0.25
     log_every: int = 100
     save_every_s: float = 120.0
     sample: Callable[[Path], None] | None = None
+    _matrices: dict[str, nn.Parameter] = field(default_factory=dict, init=False)
 
     def run(self) -> bool:
         """Trains to the last step; False if `limit_s` ended this leg first (run again to go on)."""
@@ -176,9 +203,9 @@ class Stage:
         folder.mkdir(parents=True, exist_ok=True)
         for module in self.modules.values():
             module.to(self.leg.device).train()
-        optimiser = self._optimiser()
+        optimisers = self._optimisers()
         average = {k: v.detach().clone() for k, v in self._named()} if self.ema else {}
-        step = self._resume(folder / STATE, optimiser, average)
+        step = self._resume(folder / STATE, optimisers, average)
         if step >= self.steps:
             self._use(average)
             return True
@@ -189,7 +216,7 @@ class Stage:
         first, saved, losses = step, time.monotonic(), []
         while step < self.steps:
             with self._attention():
-                losses.append(self._step(step, optimiser, average))
+                losses.append(self._step(step, optimisers, average))
             step += 1
             spent = (time.perf_counter_ns() - began) / 1e9
             if step % self.log_every == 0 or step == self.steps:
@@ -204,7 +231,7 @@ class Stage:
                 )
             over = self.leg.over
             if time.monotonic() - saved > self.save_every_s or step == self.steps or over:
-                self._save(folder / STATE, optimiser, average, step)
+                self._save(folder / STATE, optimisers, average, step)
                 self._record(folder, first, step, began, meter, time.process_time() - cpu)
                 saved = time.monotonic()
             if over:
@@ -223,7 +250,15 @@ class Stage:
 
     def _identity(self) -> dict[str, str]:
         """What a run that goes on must have in common with the one that began."""
-        return {"seed": str(self.leg.seed), "steps": str(self.steps), "lr": str(self.lr)}
+        rates = {key: str(value) for key, value in sorted(self.rates.items())}
+        return {
+            "seed": str(self.leg.seed),
+            "steps": str(self.steps),
+            "lr": str(self.lr),
+            "rates": json.dumps(rates),
+            "hidden": ",".join(self.hidden),
+            "model": self.model,
+        }
 
     def _named(self) -> list[tuple[str, Tensor]]:
         return [
@@ -232,32 +267,50 @@ class Stage:
             for k, p in module.named_parameters()
         ]
 
-    def _optimiser(self) -> torch.optim.AdamW:
+    def _optimisers(self) -> list[torch.optim.Optimizer]:
         groups: dict[tuple[float, float], list[Tensor]] = {}
         for name, p in self._named():
+            if p.ndim in (2, 4) and min(p.shape[:2]) >= 16 and any(h in name for h in self.hidden):
+                self._matrices[name] = nn.Parameter(_flat(p.detach(), p))
+                continue
             rate = next((r for part, r in self.rates.items() if part in name), 1.0)
             pool = rate != 1.0 or p.ndim < 2
             groups.setdefault((rate, 0.0 if pool else 0.01), []).append(p)
-        return torch.optim.AdamW(
-            [
-                {"params": ps, "lr": self.lr * rate, "rate": rate, "weight_decay": decay}
-                for (rate, decay), ps in groups.items()
-            ],
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        found: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                [
+                    {"params": ps, "lr": self.lr * rate, "full": self.lr * rate, "weight_decay": d}
+                    for (rate, d), ps in groups.items()
+                ],
+                betas=(0.9, 0.98),
+                fused=True,
+            )
+        ]
+        if self._matrices:
+            matrices = list(self._matrices.values())
+            group = {"params": matrices, "lr": MUON_LR, "full": MUON_LR, "weight_decay": 0.01}
+            found.append(torch.optim.Muon([group], adjust_lr_fn="match_rms_adamw"))
+        return found
 
-    def _step(self, step: int, optimiser: torch.optim.AdamW, average: dict[str, Tensor]) -> float:
+    def _step(
+        self, step: int, optimisers: list[torch.optim.Optimizer], average: dict[str, Tensor]
+    ) -> float:
         progress = step / self.steps
         factor = min(1.0, (step + 1) / 200, (1 - progress) / self.decay)
-        for group in optimiser.param_groups:
-            group["lr"] = self.lr * group["rate"] * factor
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["full"] * factor
         torch.manual_seed(self.leg.seed * 1_000_003 + step)
         loss = self.loss(np.random.default_rng([self.leg.seed, step]), progress)
-        optimiser.zero_grad(set_to_none=True)
+        for module in self.modules.values():
+            module.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_([p for _, p in self._named()], 1.0)
-        optimiser.step()
+        for name, p in self._named():
+            if name in self._matrices:
+                self._matrices[name].grad = None if p.grad is None else _flat(p.grad, p)
+        for optimiser in optimisers:
+            optimiser.step()
         if average and step % 10 == 9:
             weight = min(self.ema**10, (step + 1) / (step + 100))
             with torch.no_grad():
@@ -266,20 +319,25 @@ class Stage:
         return loss.item()
 
     def _save(
-        self, path: Path, optimiser: torch.optim.AdamW, average: dict[str, Tensor], step: int
+        self,
+        path: Path,
+        optimisers: list[torch.optim.Optimizer],
+        average: dict[str, Tensor],
+        step: int,
     ) -> None:
         tensors = {f"now/{k}": v for k, v in self._named()}
         tensors |= {f"average/{k}": v for k, v in average.items()}
+        held = {p: state for optimiser in optimisers for p, state in optimiser.state.items()}
         for name, p in self._named():
-            held = optimiser.state.get(p, {})
-            tensors |= {f"{part}/{name}": held[part] for part in ("exp_avg", "exp_avg_sq") if held}
+            parts = held.get(self._matrices.get(name, p), {})
+            tensors |= {f"{part}/{name}": parts[part] for part in MOMENTS if part in parts}
         save_weights(path, tensors, step=str(step), **self._identity())
 
-    def _resume(self, path: Path, optimiser: torch.optim.AdamW, average: dict[str, Tensor]) -> int:
+    def _resume(
+        self, path: Path, optimisers: list[torch.optim.Optimizer], average: dict[str, Tensor]
+    ) -> int:
         if not path.exists():
             return 0
-        from safetensors import safe_open
-
         with safe_open(path, "pt") as f:
             known = f.metadata()
         step = int(known.pop("step"))
@@ -289,18 +347,22 @@ class Stage:
                 "choose another out=..., or delete the folder."
             )
         tensors = load_file(path)
+        names = {self._matrices.get(name, p): name for name, p in self._named()}
         with torch.no_grad():
             for name, p in self._named():
                 p.copy_(tensors[f"now/{name}"])
                 if average:
                     average[name].copy_(tensors[f"average/{name}"])
-                if step:
+            for optimiser in optimisers:
+                for p in (p for group in optimiser.param_groups for p in group["params"]):
                     # in the weights' own memory format, which the fused update walks
                     optimiser.state[p] = {
-                        "step": torch.tensor(float(step), device=p.device),
-                        "exp_avg": torch.empty_like(p).copy_(tensors[f"exp_avg/{name}"]),
-                        "exp_avg_sq": torch.empty_like(p).copy_(tensors[f"exp_avg_sq/{name}"]),
+                        part: torch.empty_like(p).copy_(tensors[f"{part}/{names[p]}"])
+                        for part in MOMENTS
+                        if f"{part}/{names[p]}" in tensors
                     }
+                    if "exp_avg" in optimiser.state[p]:
+                        optimiser.state[p]["step"] = torch.tensor(float(step), device=p.device)
         return step
 
     def _use(self, average: dict[str, Tensor]) -> None:

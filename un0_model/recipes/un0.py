@@ -9,19 +9,24 @@ fades over the first half of the training.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from harness.errors import ConfigError
 from suites.proc.scene import caption
 from suites.proc.sets import load_set, request_seed, select
 from suites.proc.train import draw_batch
 from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
+from un0_model.card import model_card
 from un0_model.dictionary import Dictionary
+from un0_model.gate import GATES
 from un0_model.pipeline import WEIGHTS, Un0
 from un0_model.recipes.scenes import Scenes, words_of
 from un0_model.recipes.training import Leg, Stage, fingerprint, grid, kept, save_weights, summary
@@ -30,17 +35,20 @@ from un0_model.tokens import Shape, TokenModel, uniforms
 __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
-    "cpu": {"scenes": 160_000, "dictionary": 24_000, "tokens": 10_000, "batch": 64},
+    "cpu": {"scenes": 240_000, "dictionary": 22_000, "tokens": 17_000, "batch": 64},
     "gpu": {"scenes": 200_000, "dictionary": 24_000, "tokens": 20_000, "batch": 256},
     "smoke": {"scenes": 200, "dictionary": 4, "tokens": 4, "batch": 8},
 }
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
+GIVEN = ("gate", "neurons", "keep", "proposals")
+KINDS = ", ".join(GATES)
 
 
 def main(budget: str, leg: Leg) -> bool:
     """Runs what is left of the recipe; True when the weights are written."""
     size = BUDGETS[budget]
+    token_model(leg.shape)  # tells what cannot be before the first stage
     scenes = Scenes(leg.out.parent / "scenes", size["scenes"], seed=0)
     torch.manual_seed(leg.seed)
     dictionary = Dictionary()
@@ -48,11 +56,33 @@ def main(budget: str, leg: Leg) -> bool:
     if words is None:
         return False
     torch.manual_seed(leg.seed)
-    model = TokenModel(SHAPE)
+    model = token_model(leg.shape)
     if not _tokens_stage(model, dictionary, scenes, words, size, leg):
         return False
     ship(model.cpu(), dictionary.cpu(), leg.out)
     return True
+
+
+def token_model(shape: Mapping[str, int | str]) -> TokenModel:
+    """The shipped shape but for what is given. Raises ConfigError on what cannot be."""
+    for key, value in shape.items():
+        if key not in GIVEN:
+            raise ConfigError(f"shape.{key} is not for change; {', '.join(GIVEN)} are.")
+        if key == "gate":
+            if not isinstance(value, str) or value not in GATES:
+                raise ConfigError(f"shape.gate={value} is unknown; choose one of {KINDS}.")
+        elif not isinstance(value, int) or value < 1:
+            raise ConfigError(f"shape.{key}={value!r}; it is a whole number of at least 1.")
+    wanted: Shape = dataclasses.replace(SHAPE, **dict(shape))  # type: ignore[arg-type]
+    most = wanted.neurons
+    if wanted.gate in ("hash-learned", "hash"):
+        most = min(most, (2 * wanted.caption - 1) * wanted.proposals)
+    if wanted.keep > most:
+        raise ConfigError(f"shape.keep={wanted.keep}, and the gate has {most} to keep of.")
+    try:
+        return TokenModel(wanted)
+    except ValueError as error:
+        raise ConfigError(f"shape.gate={wanted.gate}: {error}; choose another size.") from None
 
 
 def _dictionary_stage(
@@ -87,7 +117,8 @@ def _dictionary_stage(
         modules={"dictionary": dictionary},
         loss=loss,
         steps=size["dictionary"],
-        lr=1e-3,
+        lr=2e-3,
+        hidden=("dictionary.",),
         ema=0.999,
         sample=sample,
     ).run()
@@ -115,21 +146,20 @@ def _tokens_stage(
     size: dict[str, int],
     leg: Leg,
 ) -> bool:
-    candidates = (2 * SHAPE.caption - 1) * SHAPE.proposals
-
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
         index = torch.from_numpy(rng.integers(len(scenes), size=size["batch"]))
-        noise = torch.randn(size["batch"], SHAPE.layers, candidates) * max(0.0, 1 - 2 * progress)
         with torch.autocast(leg.device, torch.bfloat16):
             return model.loss(
                 scenes.words[index].to(leg.device),
                 words[index].to(leg.device),
-                noise.to(leg.device),
+                noise=max(0.0, 1 - 2 * progress),
             )
 
     def sample(path: Path) -> None:
         prompts = select(load_set("val").prompts, "mini")[:100]
-        batch = torch.tensor([words_of(p.text, SHAPE.caption) for p in prompts], device=leg.device)
+        batch = torch.tensor(
+            [words_of(p.text, model.shape.caption) for p in prompts], device=leg.device
+        )
         seeds = uniforms([request_seed(p.id, 0) for p in prompts]).to(leg.device)
         images = _bytes(dictionary.decode(model.generate(batch, seeds, 0.9)).clamp(0, 1))
         right = [
@@ -145,26 +175,28 @@ def _tokens_stage(
         loss=loss,
         steps=size["tokens"],
         lr=2e-3,
-        rates={"pool": 2.0, "gate.key": 2.0, "gate.bias": 2.0},
+        hidden=(".qkv.", ".out.", ".up.", ".down.", ".head."),
+        rates={"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias": 2.0},
+        model=str(model.shape),
         sample=sample,
     ).run()
 
 
 @torch.no_grad()
 def ship(model: TokenModel, dictionary: Dictionary, out: Path, temperature: float = 0.9) -> None:
-    """Rounds the pool, counts the neurons chosen in 20,000 requests, writes the shipped files."""
-    rng = np.random.default_rng(20_000)
+    """Counts the neurons chosen in 20,000 requests, rounds to integers, writes the files."""
+    s, rng = model.shape, np.random.default_rng(20_000)
     texts = [caption(s) for s in draw_batch(rng, 20_000)[0]]
-    chosen = torch.zeros(SHAPE.layers * SHAPE.neurons, dtype=torch.bool)
-    layer = torch.arange(SHAPE.layers)[:, None] * SHAPE.neurons
+    chosen = torch.zeros(s.layers * s.neurons, dtype=torch.bool)
+    layer = torch.arange(s.layers)[:, None] * s.neurons
     for i in range(0, len(texts), 500):
-        batch = torch.tensor([words_of(t, SHAPE.caption) for t in texts[i : i + 500]])
+        batch = torch.tensor([words_of(t, s.caption) for t in texts[i : i + 500]])
         route = model.route(batch)
         chosen[(route.index + layer)[route.gain > 0]] = True
-    for block in model.blocks:
-        block.freeze_pool()
+    model.freeze()
+    dictionary.decoder.freeze()
     config = {
-        "shape": SHAPE.as_dict(),
+        "shape": s.as_dict(),
         "words": list(VOCABULARY),
         "temperature": temperature,
         "chosen_in_20000": int(chosen.sum()),
@@ -174,10 +206,14 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path, temperature: floa
     tensors = {f"tokens.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"dictionary.{k}": v for k, v in dictionary.state_dict().items()}
     save_weights(
-        out / WEIGHTS, {k: v if v.dtype == torch.int8 else v.half() for k, v in tensors.items()}
+        out / WEIGHTS,
+        {
+            k: v.half() if v.is_floating_point() and not k.endswith(".step") else v
+            for k, v in tensors.items()
+        },
     )
     (out / "config.json").write_text(json.dumps(config, indent=1))
-    Un0.from_pretrained(out)
+    (out / "README.md").write_text(model_card(Un0.from_pretrained(out)))
 
 
 def _bytes(images: Tensor) -> np.ndarray:

@@ -37,6 +37,61 @@ def test_the_card_prints_every_definition_of_active(trained):
     assert card.active["neurons_with_trunk"] > card.active["gated_neurons_of_chosen"]
 
 
+def test_the_model_card_holds_what_the_model_counts(trained):
+    model, text = Un0.from_pretrained(trained), (trained / "README.md").read_text()
+    card = model.card()
+    for share in card.active.values():
+        assert f"{share:.3%}" in text
+    work = model.profile(model.config["card_captions"])
+    assert f"{sum(work.multiply_adds.values()):,}" in text
+    assert f"{sum(work.parameter_bytes.values()):,}" in text
+    assert "| 1 | 32 |" in text  # four layers of eight neurons serve one image
+
+
+def test_work_is_counted_as_the_shapes_say(trained):
+    """Two words and 64 tokens through four layers of width 128 and a trunk of 256."""
+    work = Un0.from_pretrained(trained).profile(["red circle"])
+    layer = 128 * 384 + 128 * 128 + 2 * 128 * 256
+    head = 128 * 128 + 128 * (8 + 8 + 8 + 5 + 5)
+    attended = sum(-(-n // 32) * 32 + -(-n // 4) * 4 for n in (2, 2, *range(3, 67)))
+    multiply = work.multiply_adds
+    assert multiply["trunk"] == 66 * 4 * layer + 4 * 128 * attended + 64 * head
+    assert multiply["sparse"] == 66 * 4 * 8 * 256
+    assert multiply["gate"] == 4 * 4 * 3 * 16 + 16 * 128  # two words and a pair propose four each
+    convolutions = 64 * (9 * 5 * 64 + 9 * 64 * 64 + 64 * 256)
+    assert multiply["decode"] == convolutions + 256 * (9 * 64 * 64 + 64 * 128 + 128 * 48)
+    read = work.parameter_bytes
+    assert read["sparse"] == 4 * 8 * (256 + 4)
+    assert read["words"] == 2 * 128 * 4
+    assert read["trunk"] > 4 * layer  # a byte each, and steps, biases, norms, places, digits
+    assert read["decode"] > 9 * 34 * 64 * 2 + 9 * 64 * 64 + 64 * 256
+
+
+@pytest.mark.parametrize("kind", ("hash", "tree"))
+def test_another_gate_trains_and_draws(kind, tmp_path):
+    assert un0.main("smoke", Leg(out=tmp_path / "un0", shape={"gate": kind, "neurons": 64}))
+    model = Un0.from_pretrained(tmp_path / "un0")
+    assert model.tokens.shape.gate == kind
+    assert model.generate(["a red circle on white"], [1]).shape == (1, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    (
+        ({"gate": "oracle"}, "choose one of hash-learned"),
+        ({"keep": 0}, "at least 1"),
+        ({"gate": ["tree"]}, "is unknown"),
+        ({"keep": 65, "neurons": 64}, "64 to keep of"),
+        ({"keep": 200}, "156 to keep of"),
+        ({"gate": "tree", "neurons": 100}, "power of two"),
+        ({"trunk": 100}, "not for change"),
+    ),
+)
+def test_a_shape_that_cannot_be_is_refused(shape, says):
+    with pytest.raises(ConfigError, match=says):
+        un0.token_model(shape)
+
+
 def test_curve_cost_and_grid_are_left_beside_the_weights(trained):
     for stage, steps in (("dictionary", 4), ("tokens", 4)):
         rows = [
@@ -84,27 +139,56 @@ def test_a_training_broken_off_ends_where_an_unbroken_one_ends(tmp_path):
     assert not torch.equal(first.weight, second.weight)
 
 
-def convolution(leg):
+def convolution(leg, hidden):
     torch.manual_seed(0)
-    layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    layers = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3), torch.nn.Conv2d(32, 16, 1))
+    layers.to(memory_format=torch.channels_last)
 
     def loss(rng, progress):
-        x = torch.from_numpy(rng.standard_normal((2, 3, 8, 8), dtype=np.float32))
-        return (layer(x) - 1).square().mean()
+        x = torch.from_numpy(rng.standard_normal((2, 16, 8, 8), dtype=np.float32))
+        return (layers(x) - 1).square().mean()
 
-    return layer, Stage(
-        name="conv", leg=leg, modules={"layer": layer}, loss=loss, steps=40, lr=0.05
+    return layers, Stage(
+        name="conv",
+        leg=leg,
+        modules={"layers": layers},
+        loss=loss,
+        steps=40,
+        lr=0.05,
+        hidden=hidden,
+        ema=0.9,
     )
 
 
-def test_moments_come_back_in_the_memory_format_of_their_weights(tmp_path):
-    whole, stage = convolution(Leg(out=tmp_path / "whole"))
+@pytest.mark.parametrize("hidden", ((), ("layers.",)), ids=("AdamW", "Muon"))
+def test_moments_come_back_in_the_memory_format_of_their_weights(tmp_path, hidden):
+    whole, stage = convolution(Leg(out=tmp_path / "whole"), hidden)
     assert stage.run()
-    _, stage = convolution(Leg(out=tmp_path / "parts", limit_s=0.0))
+    _, stage = convolution(Leg(out=tmp_path / "parts", limit_s=0.0), hidden)
     assert not stage.run()
-    parts, stage = convolution(Leg(out=tmp_path / "parts"))
+    parts, stage = convolution(Leg(out=tmp_path / "parts"), hidden)
     assert stage.run()
-    assert torch.equal(whole.weight, parts.weight)
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True)
+    )
+
+
+def test_a_state_of_another_optimiser_is_refused(tmp_path):
+    _, stage = convolution(Leg(out=tmp_path, limit_s=0.0), ())
+    assert not stage.run()
+    with pytest.raises(ConfigError, match="choose another out="):
+        convolution(Leg(out=tmp_path), ("layers.",))[1].run()
+
+
+def test_both_optimisers_learn(tmp_path):
+    for name, hidden in (("adamw", ()), ("muon", ("layers.",))):
+        _, stage = convolution(Leg(out=tmp_path / name), hidden)
+        assert stage.run()
+        row = json.loads((tmp_path / name / "conv" / "curve.jsonl").read_text().splitlines()[-1])
+        layers, _ = convolution(Leg(out=tmp_path), hidden)
+        x = torch.randn(8, 16, 8, 8)
+        before = (layers(x) - 1).square().mean().item()
+        assert row["loss"] < 0.9 * before
 
 
 def test_another_run_in_the_same_folder_is_refused(tmp_path):
