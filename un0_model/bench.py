@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, TOKENS, WORDS, Dictionary
+from un0_model.fused_gate import gated, gather
 from un0_model.integer import Integer
-from un0_model.kernel import gated, gather
 from un0_model.pipeline import Un0
 from un0_model.tokens import TokenModel, uniforms
 from un0_model.vnni import multiply, pack
@@ -62,26 +62,17 @@ def kernels() -> Iterator[Row]:
         numba.set_num_threads(before[1])
 
 
-def _machine():
+def _machine() -> Generator[Row, None, tuple[float, float]]:
     """Multiply-adds a second of float32 matrices, and bytes a second read from memory."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     large = torch.ones(64 * 1024 * 1024 // 4)  # 64 MiB: beyond the caches
     found = _in_turns({"matrix": partial(torch.matmul, a, b), "read": large.sum})
     rate, bandwidth = 1024**3 / found["matrix"], large.nbytes / found["read"]
-    yield Row(
-        kernel="float32 matrix product 1024^3",
-        beside="itself",
-        ratio=1.0,
-        seconds=found["matrix"],
-        note=f"{rate / 1e9:.0f} G multiply-adds/s: the machine's matrix rate",
-    )
-    yield Row(
-        kernel="sum of 64 MiB",
-        beside="itself",
-        ratio=1.0,
-        seconds=found["read"],
-        note=f"{bandwidth / 1e9:.1f} GB/s: the machine's bandwidth",
-    )
+    for name, kernel, note in (
+        ("matrix", "float32 matrix product 1024^3", f"{rate / 1e9:.0f} G multiply-adds/s"),
+        ("read", "sum of 64 MiB", f"{bandwidth / 1e9:.1f} GB/s"),
+    ):
+        yield Row(kernel=kernel, beside="itself", ratio=1.0, seconds=found[name], note=note)
     return rate, bandwidth
 
 
@@ -126,7 +117,6 @@ def _layer(bandwidth: float) -> Iterator[Row]:
     for tokens in (1, 16, 256):
         x = torch.randn(tokens, WIDTH)
         routes = itertools.cycle(torch.randint(0, NEURONS, (1000, KEPT)))  # always others
-
         found = _in_turns(
             {
                 "dense": partial(_dense, x, up, down),

@@ -1,4 +1,4 @@
-"""Compiles the kernels, and keeps the machine code in a folder named after all of their sources.
+"""Compiles the kernels, and keeps the machine code in a folder named after all sources here.
 
 Numba's own cache looks at a function's file alone and would go on with old code of the functions it
 calls in other files.
@@ -6,6 +6,7 @@ calls in other files.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -15,8 +16,6 @@ from typing import Any
 import numba
 
 __all__ = ["compiled"]
-
-SOURCES = ("compiled", "decode", "dictionary", "integer", "kernel", "vnni")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,15 +27,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         numba.config.CACHE_DIR = before
 
 
-def _folder(given: str) -> str:
+@functools.cache
+def _digest(sources: Path) -> str:
+    found = hashlib.sha256()
+    for path in sorted(sources.glob("*.py")):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def _folder(given: str, here: Path = Path(__file__).parent) -> str:
     """Under NUMBA_CACHE_DIR where it is set, else beside the sources or in the user's cache."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update((here / f"{name}.py").read_bytes())
     base = here / "__pycache__"
     if given:
         base = Path(given)
     elif not os.access(here, os.W_OK):
         base = Path.home() / ".cache" / "un0bench"
-    return str(base / f"kernels-{digest.hexdigest()[:16]}")
+    return str(base / f"kernels-{_digest(here)}")

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, SIDE, TOKENS, Decoder
+from un0_model.fused_layers import Layers, array, finish, in_blocks, layers_of
 from un0_model.integer import LEAST, Integer
-from un0_model.kernel import Layers, array, finish, in_blocks, layers_of
 from un0_model.vnni import multiply
 
 __all__ = ["FusedDecoder"]

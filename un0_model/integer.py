@@ -10,9 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["LEAST", "Integer", "attend", "rounded"]
+__all__ = ["LEAST", "Integer", "attend", "eight_bits", "rounded"]
 
 LEAST = 1e-8  # the largest input of a row is taken to be at least this
+
+
+def eight_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [out, ...] as int8, and the step of each output [out]."""
+    weight = weight.detach()
+    step = weight.abs().flatten(1).amax(1).clamp(min=LEAST) / 127
+    return (weight / step.view(-1, *[1] * (weight.ndim - 1))).round().to(torch.int8), step
 
 
 class Integer(nn.Module):
@@ -25,10 +32,8 @@ class Integer(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor, *, signed: bool, whole: bool = False) -> None:
         super().__init__()
         self.signed, self.whole = signed, whole
-        weight = weight.detach()
-        step = weight.abs().flatten(1).amax(1).clamp(min=LEAST) / 127
-        shaped = step.view(-1, *[1] * (weight.ndim - 1))
-        self.register_buffer("weight", (weight / shaped).round().to(torch.int8))
+        rows, step = eight_bits(weight)
+        self.register_buffer("weight", rows)
         self.register_buffer("step", step)
         self.register_buffer("bias", bias.detach().clone())
 

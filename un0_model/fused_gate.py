@@ -1,0 +1,84 @@
+"""The gate hash-learned and the neurons it keeps; the reference is gate.HashLearned."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from un0_model.compiled import compiled
+from un0_model.gate import mix
+
+__all__ = ["choose", "gated", "gather"]
+
+_hash = compiled(mix)
+
+
+@compiled
+def _choose(words, count, embedding, gate, proposals, index, gain):
+    """The gate for one caption: fills index and gain [L, K]; empty slots keep a gain of 0."""
+    query, key, bias = gate
+    layers, neurons, width_r = key.shape
+    keep = index.shape[1]
+    caption = np.zeros(embedding.shape[1], np.float32)
+    for w in range(count):
+        caption += embedding[words[w]]
+    caption *= np.float32(8.0 / count)
+    asked = np.zeros(width_r, np.float32)
+    for r in range(width_r):
+        for j in range(caption.shape[0]):
+            asked[r] += query[r, j] * caption[j]
+    best = np.empty(keep, np.float32)
+    for layer in range(layers):
+        found = 0
+        for f in range(2 * count - 1):
+            feature = words[f] if f < count else words[f - count] * 4096 + words[f - count + 1]
+            hashed = _hash(feature)
+            for m in range(proposals):
+                slot = layer * proposals + m + 1
+                neuron = _hash(hashed + 0x9E3779 * slot) % neurons
+                known = False
+                for k in range(found):
+                    known |= index[layer, k] == neuron
+                score = bias[layer, neuron]
+                for r in range(width_r):
+                    score += key[layer, neuron, r] * asked[r]
+                if known or (found == keep and score <= best[keep - 1]):
+                    continue
+                k = min(found, keep - 1)
+                while k > 0 and best[k - 1] < score:
+                    best[k], index[layer, k] = best[k - 1], index[layer, k - 1]
+                    k -= 1
+                best[k], index[layer, k] = score, neuron
+                found = min(found + 1, keep)
+        for k in range(found):
+            gain[layer, k] = np.float32(2.0) / (np.float32(1.0) + np.exp(-best[k]))
+
+
+@compiled
+def choose(words, lengths, embedding, gate, proposals, index, gain):
+    """Fills the route of every caption: index and gain [B, L, K]."""
+    for b in range(words.shape[0]):
+        _choose(words[b], lengths[b], embedding, gate, proposals, index[b], gain[b])
+
+
+@compiled
+def gather(pool, scale, index, rows):
+    """The chosen neurons as float32 [K, 2, D], from a pool int8 [N, 2, D] and its steps [N]."""
+    for k in range(index.shape[0]):
+        neuron = index[k]
+        step = scale[neuron]
+        for half in range(2):
+            for j in range(pool.shape[2]):
+                rows[k, half, j] = pool[neuron, half, j] * step
+
+
+@compiled
+def gated(y, rows, gain, x):
+    """x += (relu(y U^T) * gain) V for one row of numbers; rows [K, 2, D] hold U and V."""
+    for k in range(rows.shape[0]):
+        dot = np.float32(0.0)
+        for j in range(y.shape[0]):
+            dot += y[j] * rows[k, 0, j]
+        if dot > 0 and gain[k] > 0:
+            dot *= gain[k]
+            for j in range(y.shape[0]):
+                x[j] += dot * rows[k, 1, j]
