@@ -50,6 +50,13 @@ class Integer(nn.Module):
         found = sums.float() * (step if self.whole else step * (top / limit))
         return found + bias
 
+    def thawed(self) -> nn.Linear:
+        """The linear layer in floats again, to be trained on."""
+        layer = nn.Linear(self.weight.shape[1], len(self.weight))
+        layer.weight = nn.Parameter(self.weight.float() * self.step[:, None])
+        layer.bias = nn.Parameter(self.bias.detach().clone())
+        return layer
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attention [B, A, T, S] of 8-bit rows: queries, keys, values, and a row's weights as bytes."""

@@ -64,6 +64,12 @@ class Block(nn.Module):
         rows, step = eight_bits(self.pool)
         self.pool, self.scale = nn.Parameter(rows, requires_grad=False), step[:, None]
 
+    def thaw(self) -> None:
+        """Back to floats, to be trained on."""
+        for name in ("qkv", "out", "up", "down"):
+            setattr(self, name, getattr(self, name).thawed())
+        self.pool, self.scale = nn.Parameter(self.pool.float() * self.scale), None
+
     def gather(self, index_BK: Tensor) -> Tensor:
         """The chosen rows [B, K, 2 D]: a small network that serves all tokens of an image."""
         rows = F.embedding(index_BK, self.pool)
@@ -120,6 +126,12 @@ class TokenModel(nn.Module):
         for block in self.blocks:
             block.freeze()
         self.head = rounded(self.head, signed=True)
+
+    def thaw(self) -> None:
+        """The rounded weights as floats again, to be trained on."""
+        for block in self.blocks:
+            block.thaw()
+        self.head = self.head.thawed()
 
     def route(self, words_BW: Tensor, noise: float = 0.0) -> Route:
         """Gates once per image, from the mean of the caption's word vectors."""

@@ -92,3 +92,12 @@ def test_old_code_is_not_taken_up_when_another_source_changed(tmp_path):
     assert folder("one") != folder("two")
     assert folder("three").startswith(str(tmp_path / "kernels-"))
     assert compiled._folder("").startswith(str(Path(compiled.__file__).parent / "__pycache__"))
+
+
+def test_a_layer_thawed_and_rounded_again_is_the_same():
+    torch.manual_seed(5)
+    first = rounded(torch.nn.Linear(24, 16), signed=True)
+    again = rounded(first.thawed(), signed=True)
+    assert torch.equal(first.weight, again.weight)
+    assert torch.allclose(first.step, again.step, rtol=1e-6)
+    assert torch.equal(first.bias, again.bias)

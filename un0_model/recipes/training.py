@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from harness import assets
 from harness.errors import AuditStopped, ConfigError
 from harness.meters.all import All
 from harness.records import Span
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 STATE = "state.safetensors"
+LEDGER, BASE = "training.json", "base.json"  # what a run cost, and the one it went on from
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # of AdamW, AdamW and Muon
 MUON_LR = 2e-3
 
@@ -45,7 +47,8 @@ MUON_LR = 2e-3
 class Leg:
     """One call of a recipe: it goes on under `out` until done, or until `limit_s` has passed.
 
-    `shape` holds what the model shall have otherwise than the shipped one.
+    `shape` holds what the model shall have otherwise than the shipped one; `base` is a folder of
+    weights to go on from instead of from nothing.
     """
 
     out: Path
@@ -53,6 +56,7 @@ class Leg:
     device: str = "cpu"
     limit_s: float | None = None
     shape: Mapping[str, int | str] = field(default_factory=dict)
+    base: Path | None = None
     began_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -61,7 +65,12 @@ class Leg:
 
 
 def summary(out: Path) -> dict[str, Any]:
-    """What a recipe's run cost, all legs of all stages together; a missing reading stays None."""
+    """What a recipe's run cost, all legs of all stages together; a missing reading stays None.
+
+    What the weights cost that it went on from is counted in.
+    """
+    base = json.loads((out / BASE).read_text()) if (out / BASE).exists() else None
+    before = [base] if base else []
     stages: dict[str, dict[str, Any]] = {}
     for path in sorted(out.glob("*/leg-*.json")):
         stage = stages.setdefault(path.parent.name, {"legs": [], "result": None})
@@ -71,11 +80,16 @@ def summary(out: Path) -> dict[str, Any]:
     legs = [leg for stage in stages.values() for leg in stage["legs"]]
     joules = [reading["energy_j"] for leg in legs for reading in leg["energy"]]
     return {
-        "duration_s": round(sum(leg["duration_s"] for leg in legs), 1),
-        "cpu_s": _total([leg["cpu_s"] for leg in legs]),
-        "energy_j": _total(joules),
-        "methods": sorted({str(r["method"]) for leg in legs for r in leg["energy"]}),
+        "duration_s": round(sum(part["duration_s"] for part in before + legs), 1),
+        "cpu_s": _total([part["cpu_s"] for part in before + legs]),
+        "energy_j": _total([part["energy_j"] for part in before] + joules),
+        "methods": sorted(
+            {str(r["method"]) for leg in legs for r in leg["energy"]}.union(
+                *(part["methods"] for part in before)
+            )
+        ),
         "stages": stages,
+        "base": base,
     }
 
 
@@ -102,14 +116,37 @@ def start(
     shape = {key: value for key, value in given.items() if value is not None}
     if shape and name != "un0":
         raise ConfigError(f"shape.{next(iter(shape))} is of un0; leave it out for {name}.")
-    done = recipe(
-        budget,
-        Leg(out=out, seed=config["seed"], device=device, limit_s=config["limit_s"], shape=shape),
+    base = _base(config["base"], name, out)
+    leg = Leg(
+        out=out,
+        seed=config["seed"],
+        device=device,
+        limit_s=config["limit_s"],
+        shape=shape,
+        base=base,
     )
+    done = recipe(budget, leg)
     if done:
-        (out / "training.json").write_text(json.dumps(summary(out), indent=1))
+        (out / LEDGER).write_text(json.dumps(summary(out), indent=1))
     print(f"{name}: {'finished' if done else 'not finished, run again to go on'}, in {out}")
     return 0 if done else AuditStopped.exit_code
+
+
+def _base(given: str | None, name: str, out: Path) -> Path | None:
+    """The folder to go on from; what its training cost is kept beside the new run's."""
+    if given is None:
+        return None
+    base = assets.resolve(given)
+    records = (base / LEDGER, base.parent / LEDGER, base.parent / "training" / f"{name}.json")
+    found = next((path for path in records if path.is_file()), None)
+    if not base.is_dir() or found is None:
+        raise ConfigError(
+            f"base={given}: {'no such folder' if not base.is_dir() else f'no {LEDGER} there'}; "
+            f"give a folder of weights that `un0bench train {name}` wrote."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / BASE).write_text(found.read_text())
+    return base
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], **words: str) -> None:
@@ -258,6 +295,7 @@ class Stage:
             "rates": json.dumps(rates),
             "hidden": ",".join(self.hidden),
             "model": self.model,
+            "base": str(self.leg.base or ""),
         }
 
     def _named(self) -> list[tuple[str, Tensor]]:

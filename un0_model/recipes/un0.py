@@ -4,7 +4,7 @@
 
 Stages resume. The dictionary is learned from pictures alone, the tokens by cross-entropy on its
 words; the gate learns through the gains of the neurons it chose, with noise on the choice that
-fades over the first half of the training.
+fades over the first half of the training. From a `base` the tokens alone are trained on.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from suites.proc.words import VOCABULARY
 from un0_model.card import model_card
 from un0_model.dictionary import Dictionary
 from un0_model.gate import GATES
+from un0_model.integer import Integer
 from un0_model.pipeline import WEIGHTS, Un0
 from un0_model.recipes.scenes import Scenes, words_of
 from un0_model.recipes.training import Leg, Stage, fingerprint, grid, kept, save_weights, summary
@@ -35,9 +36,21 @@ from un0_model.tokens import Shape, TokenModel, uniforms
 __all__ = ["BUDGETS", "main"]
 
 BUDGETS = {
-    "cpu": {"scenes": 240_000, "dictionary": 22_000, "tokens": 17_000, "batch": 64},
-    "gpu": {"scenes": 200_000, "dictionary": 24_000, "tokens": 20_000, "batch": 256},
-    "smoke": {"scenes": 200, "dictionary": 4, "tokens": 4, "batch": 8},
+    "cpu": {
+        "scenes": 240_000,
+        "dictionary": 22_000,
+        "tokens": 17_000,
+        "again": 12_600,
+        "batch": 64,
+    },
+    "gpu": {
+        "scenes": 200_000,
+        "dictionary": 24_000,
+        "tokens": 20_000,
+        "again": 20_000,
+        "batch": 256,
+    },
+    "smoke": {"scenes": 200, "dictionary": 4, "tokens": 4, "again": 4, "batch": 8},
 }
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
@@ -49,18 +62,29 @@ def main(budget: str, leg: Leg) -> bool:
     """Runs what is left of the recipe; True when the weights are written."""
     size = BUDGETS[budget]
     token_model(leg.shape)  # tells what cannot be before the first stage
-    scenes = Scenes(leg.out.parent / "scenes", size["scenes"], seed=0)
-    torch.manual_seed(leg.seed)
-    dictionary = Dictionary()
+    scenes = Scenes(leg.out.parent / "scenes", size["scenes"], seed=leg.seed - 1)
+    dictionary, model = _begin(leg)
     words = _dictionary_stage(dictionary, scenes, size, leg)
     if words is None:
         return False
-    torch.manual_seed(leg.seed)
-    model = token_model(leg.shape)
     if not _tokens_stage(model, dictionary, scenes, words, size, leg):
         return False
     ship(model.cpu(), dictionary.cpu(), leg.out)
     return True
+
+
+def _begin(leg: Leg) -> tuple[Dictionary, TokenModel]:
+    """Dictionary and token model as they are before the first step: new, or the base's."""
+    if leg.base:
+        base = Un0.from_pretrained(leg.base)
+        if leg.shape:
+            raise ConfigError(f"shape.{next(iter(leg.shape))} with base=: a base keeps its shape.")
+        base.tokens.thaw()
+        return base.dictionary, base.tokens
+    torch.manual_seed(leg.seed)
+    dictionary = Dictionary()
+    torch.manual_seed(leg.seed)
+    return dictionary, token_model(leg.shape)
 
 
 def token_model(shape: Mapping[str, int | str]) -> TokenModel:
@@ -111,17 +135,20 @@ def _dictionary_stage(
         both = torch.stack([images, again], 1).flatten(0, 1)
         grid(path, _bytes(both))
 
-    done = Stage(
-        name="dictionary",
-        leg=leg,
-        modules={"dictionary": dictionary},
-        loss=loss,
-        steps=size["dictionary"],
-        lr=2e-3,
-        hidden=("dictionary.",),
-        ema=0.999,
-        sample=sample,
-    ).run()
+    done = (
+        leg.base
+        or Stage(
+            name="dictionary",
+            leg=leg,
+            modules={"dictionary": dictionary},
+            loss=loss,
+            steps=size["dictionary"],
+            lr=2e-3,
+            hidden=("dictionary.",),
+            ema=0.999,
+            sample=sample,
+        ).run()
+    )
     if not done:
         return None
 
@@ -152,7 +179,7 @@ def _tokens_stage(
             return model.loss(
                 scenes.words[index].to(leg.device),
                 words[index].to(leg.device),
-                noise=max(0.0, 1 - 2 * progress),
+                noise=0.0 if leg.base else max(0.0, 1 - 2 * progress),
             )
 
     def sample(path: Path) -> None:
@@ -173,7 +200,7 @@ def _tokens_stage(
         leg=leg,
         modules={"tokens": model},
         loss=loss,
-        steps=size["tokens"],
+        steps=size["again" if leg.base else "tokens"],
         lr=2e-3,
         hidden=(".qkv.", ".out.", ".up.", ".down.", ".head."),
         rates={"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias": 2.0},
@@ -194,7 +221,8 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path, temperature: floa
         route = model.route(batch)
         chosen[(route.index + layer)[route.gain > 0]] = True
     model.freeze()
-    dictionary.decoder.freeze()
+    if not isinstance(dictionary.decoder.first, Integer):  # a base's is rounded already
+        dictionary.decoder.freeze()
     config = {
         "shape": s.as_dict(),
         "words": list(VOCABULARY),

@@ -1,16 +1,18 @@
 """Recipes at the budget `smoke`: they write weights that load, resume, and record their cost."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from harness.errors import AssetError, ConfigError
 from un0_model.pipeline import Un0
 from un0_model.recipes import un0
 from un0_model.recipes.judge import word_merges
-from un0_model.recipes.training import Leg, Stage, kept, start
+from un0_model.recipes.training import Leg, Stage, kept, start, summary
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,37 @@ def test_another_gate_trains_and_draws(kind, tmp_path):
     model = Un0.from_pretrained(tmp_path / "un0")
     assert model.tokens.shape.gate == kind
     assert model.generate(["a red circle on white"], [1]).shape == (1, 64, 64, 3)
+
+
+def going_on(base, out, **given):
+    config = {"budget": "smoke", "seed": 4, "device": "cpu", "threads": None, "limit_s": None}
+    config |= {"out": str(out), "shape": {}, "base": str(base), **given}
+    return start(un0.main, un0.BUDGETS, "un0", config)
+
+
+def test_a_base_is_trained_on_and_what_it_cost_is_counted_in(trained, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(trained, base)
+    (base / "training.json").write_text(json.dumps(summary(trained)))
+    assert going_on(base, tmp_path / "on") == 0
+    before, after = load_file(base / "un0.safetensors"), load_file(tmp_path / "on/un0.safetensors")
+    for name, tensor in before.items():  # the dictionary stays, the tokens are trained on
+        assert name.startswith("tokens.") or torch.equal(after[name], tensor), name
+    assert not torch.equal(before["tokens.word.weight"], after["tokens.word.weight"])
+    cost = json.loads((tmp_path / "on/training.json").read_text())
+    own = sum(leg["cpu_s"] for leg in cost["stages"]["tokens"]["legs"])
+    assert cost["cpu_s"] == pytest.approx(own + cost["base"]["cpu_s"], abs=0.1)
+    assert set(cost["stages"]) == {"tokens"}
+    assert set(cost["base"]["stages"]) == {"dictionary", "tokens"}
+
+
+def test_a_base_without_its_cost_or_with_another_shape_is_refused(trained, tmp_path):
+    with pytest.raises(ConfigError, match="no training.json there"):
+        going_on(trained, tmp_path / "on")
+    with pytest.raises(AssetError, match="No file or folder"):
+        going_on(tmp_path / "none", tmp_path / "on")
+    with pytest.raises(ConfigError, match="keeps its shape"):
+        un0.main("smoke", Leg(out=tmp_path / "on", base=trained, shape={"gate": "hash"}))
 
 
 @pytest.mark.parametrize(
