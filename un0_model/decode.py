@@ -7,6 +7,7 @@ last. The reference is `Dictionary.decode` after `freeze`.
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +15,9 @@ from torch import Tensor
 
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, SIDE, TOKENS, Decoder
-from un0_model.fused_layers import Layers, array, finish, in_blocks, layers_of
-from un0_model.integer import LEAST, Integer
-from un0_model.vnni import multiply
+from un0_model.fused_layers import Layers, array, finish, in_blocks, layers_of, number
+from un0_model.integer import Integer
+from un0_model.vnni import DEPTH, multiply, product
 
 __all__ = ["FusedDecoder"]
 
@@ -36,105 +37,165 @@ class _Net(NamedTuple):
     patch: Layers
 
 
+class _Room(NamedTuple):
+    """What one thread works in, made once; a framed map has a border of zeros one position wide."""
+
+    whole: np.ndarray  # int32 [64, C]
+    coarse: np.ndarray  # float32 [64, C]
+    coarse_change: np.ndarray  # float32 [64, C]
+    wide: np.ndarray  # float32 [64, 4 C]
+    fine: np.ndarray  # float32 [256, C]
+    fine_change: np.ndarray  # float32 [256, C]
+    inside: np.ndarray  # float32 [256, H]
+    pixels: np.ndarray  # float32 [256, 64]
+    framed: np.ndarray  # uint8 [100, C]
+    plain: np.ndarray  # uint8 [64, C]
+    fine_framed: np.ndarray  # uint8 [324, C]
+    fine_plain: np.ndarray  # uint8 [256, C]
+    inside_bytes: np.ndarray  # uint8 [256, H]
+    shades: np.ndarray  # uint8 [256, 64]
+    sums: np.ndarray  # int32 [256, 4 C]
+    steps: np.ndarray  # float32 [256]
+
+
+def _room(net: _Net) -> _Room:
+    width, inner, hidden = len(net.step), net.fine.bias.shape[1], net.hidden.bias.shape[1]
+    fine = 4 * TOKENS
+    return _Room(
+        whole=np.zeros((TOKENS, width), np.int32),
+        coarse=np.zeros((TOKENS, width), np.float32),
+        coarse_change=np.zeros((TOKENS, width), np.float32),
+        wide=np.zeros((TOKENS, 4 * inner), np.float32),
+        fine=np.zeros((fine, inner), np.float32),
+        fine_change=np.zeros((fine, inner), np.float32),
+        inside=np.zeros((fine, hidden), np.float32),
+        pixels=np.zeros((fine, PATCH), np.float32),
+        framed=np.zeros(((SIDE + 2) ** 2, width), np.uint8),
+        plain=np.zeros((TOKENS, width), np.uint8),
+        fine_framed=np.zeros(((2 * SIDE + 2) ** 2, inner), np.uint8),
+        fine_plain=np.zeros((fine, inner), np.uint8),
+        inside_bytes=np.zeros((fine, hidden), np.uint8),
+        shades=np.zeros((fine, PATCH), np.uint8),
+        sums=np.zeros((fine, max(4 * inner, hidden, PATCH)), np.int32),
+        steps=np.zeros(fine, np.float32),
+    )
+
+
 @compiled
-def _to_bytes(x, out):
-    """Numbers of at least 0 to bytes in steps that the whole map shares, which is returned."""
-    top = np.float32(LEAST)
+def _to_bytes(x, side, frame, out):
+    """Numbers of at least 0 to bytes in steps that the whole map shares, which is returned.
+
+    x [side^2, C]; out [(side + 2 frame)^2, C]. Negative numbers count as 0.
+    """
+    most = np.int32(0)
     for b in range(x.shape[0]):
         for j in range(x.shape[1]):
-            top = max(top, x[b, j])
+            most = max(most, np.float32(x[b, j]).view(np.int32))
+    top = number(most)
     inverse = np.float32(255) / top
-    for b in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            out[b, j] = np.uint8(np.rint(max(x[b, j], np.float32(0)) * inverse))
+    for row in range(side):
+        for col in range(side):
+            b, at = row * side + col, (row + frame) * (side + 2 * frame) + col + frame
+            for j in range(x.shape[1]):
+                positive = max(x[b, j], np.float32(0))
+                out[at, j] = np.uint8(np.int32(np.rint(positive * inverse)))
     return top / np.float32(255)
 
 
 @compiled
-def _around(x, side, out):
-    """The 3 x 3 neighbours of every position of a map: bytes [side^2, C] to [side^2, 9 C]."""
-    channels = x.shape[1]
+def _around(framed, side, layers, step, room, out):
+    """out [side^2, N] = the 3 x 3 convolution of a framed map of bytes whose steps are one.
+
+    The three neighbours in a row of the map lie side by side: of one row of the map the
+    positions are rows of a product that overlap.
+    """
+    tiles, sums = layers.tiles[0], room.sums
+    depth = 3 * framed.shape[1] // DEPTH
     for row in range(side):
-        for col in range(side):
-            for k in range(9):
-                near_row, near_col = row + k // 3 - 1, col + k % 3 - 1
-                target = out[row * side + col, k * channels : (k + 1) * channels]
-                if 0 <= near_row < side and 0 <= near_col < side:
-                    target[:] = x[near_row * side + near_col]
-                else:
-                    target[:] = 0
+        for dy in range(3):
+            product(
+                framed.ctypes.data + (row + dy) * (side + 2) * framed.strides[0],
+                framed.strides[0],
+                side,
+                tiles.ctypes.data + dy * depth * tiles.strides[1],
+                tiles.strides[0],
+                tiles.shape[0],
+                depth,
+                sums.ctypes.data + row * side * sums.strides[0],
+                sums.strides[0],
+                dy,
+            )
+    room.steps[: side * side] = step
+    finish(sums, side * side, room.steps, layers, 0, out)
 
 
 @compiled
-def _product(rows, layers, step, steps, sums, out):
-    """out = the layer of rows of bytes whose steps are one."""
-    n = rows.shape[0]
-    steps[:n] = step
-    multiply(rows, n, layers.tiles[0], sums)
-    finish(sums, n, steps, layers, 0, out)
+def _each(rows, n, layers, step, room, out):
+    """out [n, N] = a layer of each of n rows of bytes whose steps are one."""
+    room.steps[:n] = step
+    multiply(rows, n, layers.tiles[0], room.sums)
+    finish(room.sums, n, room.steps, layers, 0, out)
 
 
 @compiled
-def _decode(first, n, code, net, levels, images):
-    """Fills images [first : first + n] of uint8 [B, 64, 64, 3]."""
-    width, inner = net.step.shape[0], net.fine.bias.shape[1]
-    hidden = net.hidden.bias.shape[1]
-    fine_side, fine = 2 * SIDE, 4 * TOKENS
+def _first(code, net, levels, whole):
+    """The first convolution of an image's words, from the table: whole numbers [64, C]."""
+    at = np.empty(5, np.int64)
+    whole[:] = 0
+    for t in range(TOKENS):
+        left, row = code[t], net.table.shape[1]
+        for q in range(4, -1, -1):
+            row -= levels[q]
+            at[q] = row + left % levels[q]
+            left //= levels[q]
+        a, b, c, d, e = at[0], at[1], at[2], at[3], at[4]
+        for k in range(9):  # offset k of a neighbour's kernel is this word, seen from there
+            near_row, near_col = t // SIDE + 1 - k // 3, t % SIDE + 1 - k % 3
+            if 0 <= near_row < SIDE and 0 <= near_col < SIDE:
+                near = near_row * SIDE + near_col
+                for j in range(whole.shape[1]):
+                    found = net.table[k, a, j] + net.table[k, b, j] + net.table[k, c, j]
+                    whole[near, j] += np.int32(found + net.table[k, d, j] + net.table[k, e, j])
+
+
+@compiled
+def _decode(first, n, code, net, levels, room, images):
+    """Fills images [first : first + n] of int32 [B, 64, 48], four bytes each."""
+    fine_side, inner = 2 * SIDE, room.fine.shape[1]
+    x, g, shades = room.coarse, room.fine, room.shades.view(np.int32)
     for image in range(first, first + n):
-        x, y = np.empty((TOKENS, width), np.float32), np.empty((TOKENS, width), np.float32)
-        wide = np.empty((TOKENS, 4 * inner), np.float32)
-        whole = np.zeros((TOKENS, width), np.int32)
-        steps = np.empty(fine, np.float32)
+        _first(code[image], net, levels, room.whole)
         for t in range(TOKENS):
-            left, row = code[image, t], net.table.shape[1]
-            for q in range(levels.shape[0] - 1, -1, -1):
-                row -= levels[q]
-                at = row + left % levels[q]
-                left //= levels[q]
-                for k in range(9):  # offset k of a neighbour's kernel is this word, seen from there
-                    near_row, near_col = t // SIDE + 1 - k // 3, t % SIDE + 1 - k % 3
-                    if 0 <= near_row < SIDE and 0 <= near_col < SIDE:
-                        near = near_row * SIDE + near_col
-                        for j in range(width):
-                            whole[near, j] += net.table[k, at, j]
-        for t in range(TOKENS):
-            for j in range(width):
-                x[t, j] = max(np.float32(whole[t, j]) * net.step[j] + net.bias[j], np.float32(0))
-        small = np.empty((TOKENS, width), np.uint8)
-        around = np.empty((TOKENS, 9 * width), np.uint8)
-        sums = np.empty((TOKENS, 4 * inner), np.int32)
-        step = _to_bytes(x, small)
-        _around(small, SIDE, around)
-        _product(around, net.mix, step, steps, sums, y)
-        x += y
-        step = _to_bytes(x, small)
-        _product(small, net.widen, step, steps, sums, wide)
+            for j in range(x.shape[1]):
+                value = np.float32(room.whole[t, j]) * net.step[j] + net.bias[j]
+                x[t, j] = max(value, np.float32(0))
+        step = _to_bytes(x, SIDE, 1, room.framed)
+        _around(room.framed, SIDE, net.mix, step, room, room.coarse_change)
+        x += room.coarse_change
+        step = _to_bytes(x, SIDE, 0, room.plain)
+        _each(room.plain, TOKENS, net.widen, step, room, room.wide)
         # each position's outputs are its four finer positions, channel by channel
-        g, h = np.empty((fine, inner), np.float32), np.empty((fine, inner), np.float32)
         for t in range(TOKENS):
             for part in range(4):
                 near = (2 * (t // SIDE) + part // 2) * fine_side + 2 * (t % SIDE) + part % 2
                 for j in range(inner):
-                    g[near, j] = max(wide[t, part * inner + j], np.float32(0))
-        big, rows = np.empty((fine, inner), np.uint8), np.empty((fine, 9 * inner), np.uint8)
-        total = np.empty((fine, hidden), np.int32)
-        step = _to_bytes(g, big)
-        _around(big, fine_side, rows)
-        _product(rows, net.fine, step, steps, total, h)
-        g += h
-        step = _to_bytes(g, big)
-        inside, bytes_in = np.empty((fine, hidden), np.float32), np.empty((fine, hidden), np.uint8)
-        _product(big, net.hidden, step, steps, total, inside)
-        step = _to_bytes(inside, bytes_in)
-        pixels = np.empty((fine, PATCH), np.float32)
-        _product(bytes_in, net.patch, step, steps, total, pixels)
-        for p in range(fine):
-            top, left = 4 * (p // fine_side), 4 * (p % fine_side)
+                    g[near, j] = max(room.wide[t, part * inner + j], np.float32(0))
+        step = _to_bytes(g, fine_side, 1, room.fine_framed)
+        _around(room.fine_framed, fine_side, net.fine, step, room, room.fine_change)
+        g += room.fine_change
+        step = _to_bytes(g, fine_side, 0, room.fine_plain)
+        _each(room.fine_plain, 4 * TOKENS, net.hidden, step, room, room.inside)
+        step = _to_bytes(room.inside, fine_side, 0, room.inside_bytes)
+        _each(room.inside_bytes, 4 * TOKENS, net.patch, step, room, room.pixels)
+        for p in range(room.pixels.shape[0]):
+            for j in range(room.pixels.shape[1]):
+                value = min(max(room.pixels[p, j], np.float32(0)), np.float32(1))
+                room.shades[p, j] = np.uint8(np.int32(np.rint(value * np.float32(255))))
+        for p in range(room.pixels.shape[0]):
             for dy in range(4):
-                for j in range(12):
-                    value = min(max(pixels[p, 12 * dy + j], np.float32(0)), np.float32(1))
-                    shade = np.uint8(np.rint(value * np.float32(255)))
-                    images[image, top + dy, left + j // 3, j % 3] = shade
+                for j in range(3):  # four pixels of three colours
+                    top, left = 4 * (p // fine_side) + dy, 3 * (p % fine_side) + j
+                    images[image, top, left] = shades[p, 3 * dy + j]
 
 
 class FusedDecoder:
@@ -162,16 +223,23 @@ class FusedDecoder:
             hidden=layers_of([decoder.hidden], [decoder.hidden.weight[:, :, 0, 0].numpy().T]),
             patch=_ordered(decoder.patch, patch, 3, 16),
         )
-        self.levels = np.array(LEVELS)
+        self.levels, self.own = np.array(LEVELS), threading.local()
+
+    def _room(self) -> _Room:
+        """This thread's room."""
+        if not hasattr(self.own, "room"):
+            self.own.room = _room(self.net)
+        return self.own.room
 
     def __call__(self, code_BT: Tensor) -> np.ndarray:
         """Words [B, 64] to images uint8 [B, 64, 64, 3], sRGB."""
-        images = np.empty((len(code_BT), 64, 64, 3), np.uint8)
+        images = np.empty((len(code_BT), 64, 48), np.int32)
+        given = (code_BT.numpy(), self.net, self.levels)
         in_blocks(
-            lambda first, n: _decode(first, n, code_BT.numpy(), self.net, self.levels, images),
+            lambda first, n: _decode(first, n, *given, self._room(), images),
             len(images),
         )
-        return images
+        return images.view(np.uint8).reshape(-1, 64, 64, 3)
 
 
 def _convolution(layer: Integer) -> Layers:

@@ -9,7 +9,7 @@ import numpy as np
 
 from un0_model.compiled import compiled
 from un0_model.dictionary import TOKENS
-from un0_model.integer import LEAST
+from un0_model.fused_layers import number, size
 from un0_model.tokens import Shape
 from un0_model.vnni import COLUMNS, product
 
@@ -22,23 +22,23 @@ class Cache(NamedTuple):
     Letters: n images, L layers, A heads, S head size, P places; a step a place and head.
     """
 
-    keys: np.ndarray  # int8 [n, L, A, P / 32, S / 4, 2, 16, 4]: depth S, a column a place
+    keys: np.ndarray  # int32 [n, L, A, P / 32, S / 4, 2, 16], four bytes: depth S, a column a place
     key_step: np.ndarray  # float32 [n, L, A, P]
     key_shift: np.ndarray  # 128 times a key's sum, exact in float32
-    values: np.ndarray  # int8 [n, L, A, S / 32, P / 4, 2, 16, 4]: depth P, columns S
+    values: np.ndarray  # int32 [n, L, A, S / 32, P / 4, 2, 16], four bytes: depth P, columns S
     value_step: np.ndarray
 
 
 def empty_cache(shape: Shape, images: int) -> Cache:
     """Room for every place of so many images, no key or value in it."""
-    size = shape.width // shape.heads
+    width = shape.width // shape.heads
     places = -(-(shape.caption + TOKENS) // COLUMNS) * COLUMNS
     table = (images, shape.layers, shape.heads)
     return Cache(
-        keys=np.zeros((*table, places // COLUMNS, size // 4, 2, 16, 4), np.int8),
+        keys=np.zeros((*table, places // COLUMNS, width // 4, 2, 16), np.int32),
         key_step=np.zeros((*table, places), np.float32),
         key_shift=np.zeros((*table, places), np.float32),
-        values=np.zeros((*table, size // COLUMNS, places // 4, 2, 16, 4), np.int8),
+        values=np.zeros((*table, width // COLUMNS, places // 4, 2, 16), np.int32),
         value_step=np.zeros((*table, places), np.float32),
     )
 
@@ -46,82 +46,127 @@ def empty_cache(shape: Shape, images: int) -> Cache:
 @compiled
 def _top(split, r, part, h):
     """The largest size of row r's numbers in split [rows, 3, A, S]."""
-    top = np.float32(LEAST)
+    most = np.int32(0)
     for j in range(split.shape[3]):
-        top = max(top, abs(split[r, part, h, j]))
-    return top
+        most = max(most, size(split[r, part, h, j]))
+    return number(most)
 
 
 @compiled
-def keep(split, r, at, b, i, cache):
-    """Caches row r's keys and values, of split [rows, 3, A, S], at a place of image b, layer i."""
-    for h in range(split.shape[2]):
-        top, value_top = _top(split, r, 1, h), _top(split, r, 2, h)
-        inverse, value_inverse = np.float32(127) / top, np.float32(127) / value_top
-        total = np.int32(0)
-        for j in range(split.shape[3]):
-            key = np.int8(np.rint(split[r, 1, h, j] * inverse))
-            total += key
-            cache.keys[b, i, h, at >> 5, j >> 2, (at >> 4) & 1, at & 15, j & 3] = key
-            value = np.int8(np.rint(split[r, 2, h, j] * value_inverse))
-            cache.values[b, i, h, j >> 5, at >> 2, (j >> 4) & 1, j & 15, at & 3] = value
-        cache.key_step[b, i, h, at] = top / np.float32(127)
-        cache.key_shift[b, i, h, at] = np.float32(128 * total)
-        cache.value_step[b, i, h, at] = value_top / np.float32(127)
+def keep(split, n, image, at, i, cache, scratch):
+    """Caches the keys and values of n rows of split [rows, 3, A, S], layer i.
+
+    Row r is place at[r] of image[r].
+    """
+    eight = scratch[2]
+    keys, key_step, key_shift, values, value_step = cache
+    heads, width = split.shape[2:]
+    for r in range(n):
+        b, place = image[r], at[r]
+        tile, four, half, lane = place >> 5, place >> 2, (place >> 4) & 1, place & 15
+        shift = np.int32(8 * (place & 3))
+        others = ~(np.int32(255) << shift)  # the three places that share a word with this one
+        for h in range(heads):
+            top, value_top = _top(split, r, 1, h), _top(split, r, 2, h)
+            inverse, value_inverse = np.float32(127) / top, np.float32(127) / value_top
+            total = np.int32(0)
+            for j in range(width):
+                eight[j] = np.int32(np.rint(split[r, 1, h, j] * inverse))
+                total += eight[j]
+            for j in range(width // 4):
+                low = (eight[4 * j] & 255) | (eight[4 * j + 1] & 255) << 8
+                high = (eight[4 * j + 2] & 255) | eight[4 * j + 3] << 8
+                keys[b, i, h, tile, j, half, lane] = low | high << 16
+            for j in range(width):
+                eight[j] = (np.int32(np.rint(split[r, 2, h, j] * value_inverse)) & 255) << shift
+            for part in range(width // COLUMNS):
+                for v in range(2):
+                    for j in range(16):
+                        before = values[b, i, h, part, four, v, j] & others
+                        new = eight[part * COLUMNS + v * 16 + j]
+                        values[b, i, h, part, four, v, j] = before | new
+            key_step[b, i, h, place] = top / np.float32(127)
+            key_shift[b, i, h, place] = np.float32(128 * total)
+            value_step[b, i, h, place] = value_top / np.float32(127)
 
 
 @compiled
-def attend(split, r, count, b, i, cache, scratch, out):
-    """Row r's attention over `count` cached places of image b and layer i.
+def attend(split, n, image, count, i, cache, scratch, out):
+    """Attention of n rows of split [rows, 3, A, S] in layer i; out [rows, A, S].
 
-    split [rows, 3, A, S] holds its query; out [rows, A, S].
+    Row r looks at the first count[r] places of image[r]. Whole tiles are computed: what is beyond
+    the count gets no weight.
     """
     weight, row, sums = scratch
-    heads, size = split.shape[2:]
+    keys, key_step, key_shift, values, value_step = cache
+    heads, width = split.shape[2:]
     row_at, sums_at = row.ctypes.data, sums.ctypes.data
-    tiles, fours = (count + COLUMNS - 1) // COLUMNS, (count + 3) // 4
-    whole = (count + 15) // 16 * 16  # whole vectors: what is beyond `count` gets no weight
-    keys = cache.keys.ctypes.data + b * cache.keys.strides[0] + i * cache.keys.strides[1]
-    values = cache.values.ctypes.data + b * cache.values.strides[0] + i * cache.values.strides[1]
-    for h in range(heads):
-        top = _top(split, r, 0, h)
-        inverse = np.float32(127) / top
-        for j in range(size):
-            row[j] = np.uint8(np.int32(np.rint(split[r, 0, h, j] * inverse)) + 128)
-        head, step = keys + h * cache.keys.strides[2], cache.keys.strides[3]
-        product(row_at, 0, 1, head, step, tiles, size // 4, sums_at, 0)
-        scale = top / np.float32(127) * np.float32(1.0 / math.sqrt(size))
-        for p in range(whole):
-            exact = np.float32(sums[p]) - cache.key_shift[b, i, h, p]
-            weight[p] = exact * (scale * cache.key_step[b, i, h, p])
-        for p in range(count, whole):
-            weight[p] = np.float32(-1e30)
-        best = np.float32(-1e30)
-        for p in range(whole):
-            best = max(best, weight[p])
-        total, top = np.float32(0), np.float32(0)
-        for p in range(whole):
-            weight[p] = _exp(weight[p] - best)
-        for p in range(whole):
-            total += weight[p]
-        for p in range(whole):
-            weight[p] *= cache.value_step[b, i, h, p]
-        for p in range(whole):
-            top = max(top, weight[p])
-        inverse = np.float32(255) / top
-        for p in range(whole):
-            row[p] = np.uint8(np.rint(weight[p] * inverse))
-        head, step = values + h * cache.values.strides[2], cache.values.strides[3]
-        product(row_at, 0, 1, head, step, size // COLUMNS, fours, sums_at, 0)
-        scale = top / np.float32(255) / total
-        for j in range(size):
-            out[r, h, j] = np.float32(sums[j]) * scale
+    keys_at, values_at = keys.ctypes.data, values.ctypes.data
+    by_image, by_layer, by_head = keys.strides[:3]
+    of_image, of_layer, of_head = values.strides[:3]
+    by_tile, of_tile = keys.strides[3], values.strides[3]
+    root = np.float32(1.0 / (127 * math.sqrt(width)))
+    for r in range(n):
+        b, known = image[r], count[r]
+        tiles, fours = (known + COLUMNS - 1) // COLUMNS, (known + 3) // 4
+        whole = tiles * COLUMNS
+        for h in range(heads):
+            top = _top(split, r, 0, h)
+            inverse = np.float32(127) / top
+            for j in range(width):
+                row[j] = np.uint8(np.int32(np.rint(split[r, 0, h, j] * inverse)) + np.int32(128))
+            head = keys_at + b * by_image + i * by_layer + h * by_head
+            product(row_at, 0, 1, head, by_tile, tiles, width // 4, sums_at, 0, 0)
+            scale = top * root
+            for p in range(whole):
+                exact = np.float32(sums[p]) - key_shift[b, i, h, p]
+                weight[p] = exact * (scale * key_step[b, i, h, p])
+            for p in range(known, whole):
+                weight[p] = np.float32(-1e30)
+            most = np.int32(-(2**31))
+            for p in range(whole):
+                most = max(most, _order(weight[p]))
+            best = _order_of(most)
+            total, most = np.float32(0), np.int32(0)
+            for p in range(whole):
+                weight[p] = _exp(weight[p] - best)
+            for p in range(whole):
+                total += weight[p]
+            for p in range(whole):
+                weight[p] *= value_step[b, i, h, p]
+            for p in range(whole):
+                most = max(most, size(weight[p]))
+            top = number(most)
+            inverse = np.float32(255) / top
+            for p in range(whole):
+                row[p] = np.uint8(np.int32(np.rint(weight[p] * inverse)))
+            head = values_at + b * of_image + i * of_layer + h * of_head
+            product(row_at, 0, 1, head, of_tile, width // COLUMNS, fours, sums_at, 0, 0)
+            scale = top / (np.float32(255) * total)
+            for j in range(width):
+                out[r, h, j] = np.float32(sums[j]) * scale
+
+
+@compiled
+def _order(number):
+    """A float32 as an int32 of the same order; its own inverse."""
+    bits = np.float32(number).view(np.int32)
+    return np.int32(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))
+
+
+@compiled
+def _order_of(order):
+    """The float32 of an `_order`."""
+    return np.int32(order ^ ((order >> 31) & np.int32(0x7FFFFFFF))).view(np.float32)
 
 
 @compiled
 def _exp(x):
-    """e^x to one part in a million, |x| < 87: a power of two and a polynomial, both vectorised."""
-    t = min(max(x * np.float32(1.4426950408889634), np.float32(-126.0)), np.float32(126.0))
+    """e^x to one part in a million, |x| < 62: a power of two and a polynomial, both vectorised.
+
+    Below, 2^-90: a product with it is no denormal number, which would be slow.
+    """
+    t = min(max(x * np.float32(1.4426950408889634), np.float32(-90.0)), np.float32(90.0))
     whole = np.floor(t)
     f = t - whole
     p = f * np.float32(0.0018775767) + np.float32(0.0089893397)

@@ -25,6 +25,8 @@ __all__ = [
     "linear",
     "norm",
     "norm_of",
+    "number",
+    "size",
 ]
 
 BLOCK = 8  # images that share a weight's read
@@ -52,13 +54,27 @@ def layers_of(layers: list[Integer], weights: list[np.ndarray] | None = None) ->
 
 
 @compiled
+def size(number):
+    """|number| of a float32 as an int32 of the same order: a maximum of these is vectorised."""
+    return np.int32(np.float32(number).view(np.int32) & np.int32(0x7FFFFFFF))
+
+
+@compiled
+def number(size):
+    """The float32 of a `size`, at least LEAST."""
+    return max(np.int32(size).view(np.float32), np.float32(LEAST))
+
+
+@compiled
 def _round_rows(x, n, signed, out, step):
     """Rows x[:n] to bytes: whole steps, 128 added where they are signed."""
-    limit, zero = (np.float32(127), 128) if signed else (np.float32(255), 0)
+    limit = np.float32(127) if signed else np.float32(255)
+    zero = np.int32(128) if signed else np.int32(0)
     for b in range(n):
-        top = np.float32(LEAST)
+        most = np.int32(0)
         for j in range(x.shape[1]):
-            top = max(top, abs(x[b, j]))
+            most = max(most, size(x[b, j]))
+        top = number(most)
         step[b] = top / limit
         inverse = limit / top
         for j in range(x.shape[1]):
@@ -88,15 +104,17 @@ def linear(x, n, signed, layers, i, scratch, out):
 def norm(x, n, gain, shift, out):
     """LayerNorm of n rows, epsilon 1e-5 as in torch."""
     width = gain.shape[0]
+    share = np.float32(1.0 / width)
     for b in range(n):
-        mean = np.float32(0.0)
+        total = np.float32(0.0)
         for j in range(width):
-            mean += x[b, j]
-        mean /= width
+            total += x[b, j]
+        mean = total * share
         spread = np.float32(0.0)
         for j in range(width):
-            spread += (x[b, j] - mean) ** 2
-        scale = np.float32(1.0) / np.sqrt(spread / width + np.float32(1e-5))
+            off = x[b, j] - mean
+            spread += off * off
+        scale = np.float32(1.0) / np.sqrt(spread * share + np.float32(1e-5))
         for j in range(width):
             out[b, j] = (x[b, j] - mean) * scale * gain[j] + shift[j]
 

@@ -33,14 +33,16 @@ WIDEST = max(LEVELS)
 def _draw(u, logits, biases, digits, uniform, temperature, levels):
     """One dictionary word from the head's output u [D], its digits one after the other."""
     width, code = u.shape[0], 0
-    p = np.empty(WIDEST, np.float32)
+    p, positive = np.empty(WIDEST, np.float32), np.empty(width, np.float32)
     for q in range(levels.shape[0]):
         n = levels[q]
         top = np.float32(-1e30)
+        for j in range(width):
+            positive[j] = max(u[j], np.float32(0.0))
         for c in range(n):
             total = biases[q, c]
             for j in range(width):
-                total += max(u[j], np.float32(0.0)) * logits[q, c, j]
+                total += positive[j] * logits[q, c, j]
             p[c] = total / temperature
             top = max(top, p[c])
         mass = np.float32(0.0)
@@ -93,6 +95,7 @@ def _write(first, n, words, lengths, index, gain, uniform, temperature, net, cac
     heads, places = cache.key_step.shape[2:]
     most = max(places, width)
     asked = (np.empty(places, np.float32), np.empty(most, np.uint8), np.empty(most, np.int32))
+    image, at, count = np.empty(wide, np.int64), np.empty(wide, np.int64), np.empty(wide, np.int64)
     split = triple.reshape(wide, 3, heads, width // heads)  # queries, keys, values by head
     seen_by = z.reshape(wide, heads, width // heads)
     scratch = (
@@ -101,23 +104,23 @@ def _write(first, n, words, lengths, index, gain, uniform, temperature, net, cac
         np.empty(wide, np.float32),
     )
     for b in range(n):  # captions: each reads its own words, all at once
-        image, count = first + b, lengths[first + b]
+        known = lengths[first + b]
         for i in range(layers):
-            gather(net.pool[i], net.scale[i], index[image, i], rows[b, i])
-        for p in range(count):
-            x[p] = net.word[words[image, p]] + net.place[p]
+            gather(net.pool[i], net.scale[i], index[first + b, i], rows[b, i])
+        for p in range(known):
+            x[p] = net.word[words[first + b, p]] + net.place[p]
+            image[p], at[p], count[p] = b, p, known
         for i in range(layers):
-            _ask(x, count, i, net, scratch, y, triple)
-            for p in range(count):
-                keep(split, p, p, b, i, cache)
-            for p in range(count):
-                attend(split, p, count, b, i, cache, asked, seen_by)
-            _answer(x, count, i, net, scratch, z, y, hidden)
-            for p in range(count):
-                gated(z[p], rows[b, i], gain[image, i], x[p])
+            _ask(x, known, i, net, scratch, y, triple)
+            keep(split, known, image, at, i, cache, asked)
+            attend(split, known, image, count, i, cache, asked, seen_by)
+            _answer(x, known, i, net, scratch, z, y, hidden)
+            for p in range(known):
+                gated(z[p], rows[b, i], gain[first + b, i], x[p])
     for t in range(TOKENS):  # tokens: the block's images side by side
         for b in range(n):
             x[b] = net.place[caption + t]
+            image[b], at[b], count[b] = b, lengths[first + b] + t, lengths[first + b] + t + 1
             row = net.seen.shape[0] - 1  # starts a picture
             if t == 0:
                 x[b] += net.seen[row]
@@ -129,10 +132,8 @@ def _write(first, n, words, lengths, index, gain, uniform, temperature, net, cac
                     left //= levels[q]
         for i in range(layers):
             _ask(x, n, i, net, scratch, y, triple)
-            for b in range(n):
-                at = lengths[first + b] + t
-                keep(split, b, at, b, i, cache)
-                attend(split, b, at + 1, b, i, cache, asked, seen_by)
+            keep(split, n, image, at, i, cache, asked)
+            attend(split, n, image, count, i, cache, asked, seen_by)
             _answer(x, n, i, net, scratch, z, y, hidden)
             for b in range(n):
                 gated(z[b], rows[b, i], gain[first + b, i], x[b])

@@ -65,14 +65,17 @@ def _add_dot(
 
 
 def _tile(rows: int):
-    """An intrinsic: sums int32 [rows, 32] at `out` of bytes [rows, 4 depth] and one packed tile."""
+    """An intrinsic: sums int32 [rows, 32] at `out` of bytes [rows, 4 depth] and one packed tile.
+
+    Where `more` is not 0, they are added to what is there.
+    """
 
     @intrinsic
-    def tile(_context, x, stride, weight, depth, out, out_stride):
-        signature = types.void(*[types.intp] * 6)
+    def tile(_context, x, stride, weight, depth, out, out_stride, more):
+        signature = types.void(*[types.intp] * 7)
 
         def code(context, builder, _signature, arguments):
-            x, stride, weight, depth, out, out_stride = arguments
+            x, stride, weight, depth, out, out_stride, more = arguments
             vnni = _has_vnni(context)
 
             def load(address, kind):
@@ -83,6 +86,21 @@ def _tile(rows: int):
             number = stride.type
             zero = ir.Constant(_SUMS, [0] * _LANES)
             sums = [cgutils.alloca_once_value(builder, zero) for _ in range(2 * rows)]
+            places = [
+                builder.inttoptr(
+                    builder.add(
+                        out, builder.add(builder.mul(out_stride, number(r)), number(64 * v))
+                    ),
+                    _SUMS.as_pointer(),
+                )
+                for r in range(rows)
+                for v in range(2)
+            ]
+            with builder.if_then(builder.icmp_signed("!=", more, number(0))):
+                for slot, pointer in zip(sums, places, strict=True):
+                    before = builder.load(pointer)
+                    before.align = 4
+                    builder.store(before, slot)
             with cgutils.for_range(builder, depth) as loop:
                 at = builder.add(weight, builder.mul(loop.index, number(2 * _LANES * DEPTH)))
                 tiles = [
@@ -99,11 +117,8 @@ def _tile(rows: int):
                         slot = sums[2 * r + v]
                         total = _add_dot(builder, builder.load(slot), row, tiles[v], vnni)
                         builder.store(total, slot)
-            for r in range(rows):
-                for v in range(2):
-                    place = builder.add(builder.mul(out_stride, number(r)), number(64 * v))
-                    pointer = builder.inttoptr(builder.add(out, place), _SUMS.as_pointer())
-                    builder.store(builder.load(sums[2 * r + v]), pointer).align = 4
+            for slot, pointer in zip(sums, places, strict=True):
+                builder.store(builder.load(slot), pointer).align = 4
             return context.get_dummy_value()
 
         return signature, code
@@ -115,22 +130,25 @@ _tile_8, _tile_4, _tile_2, _tile_1 = (_tile(rows) for rows in (ROWS, 4, 2, 1))
 
 
 @compiled
-def product(x, stride, n, weight, tile_bytes, tiles, depth, out, out_stride):
-    """`multiply` by addresses: sums int32 [n, 32 tiles] of bytes [n, 4 depth] and packed tiles."""
+def product(x, stride, n, weight, tile_bytes, tiles, depth, out, out_stride, more):
+    """`multiply` by addresses: sums int32 [n, 32 tiles] of bytes [n, 4 depth] and packed tiles.
+
+    Where `more` is not 0, they are added to what is there.
+    """
     for j in range(tiles):
         w, o = weight + j * tile_bytes, out + j * (4 * COLUMNS)
         r = 0
         while r + 8 <= n:
-            _tile_8(x + r * stride, stride, w, depth, o + r * out_stride, out_stride)
+            _tile_8(x + r * stride, stride, w, depth, o + r * out_stride, out_stride, more)
             r += 8
         if r + 4 <= n:
-            _tile_4(x + r * stride, stride, w, depth, o + r * out_stride, out_stride)
+            _tile_4(x + r * stride, stride, w, depth, o + r * out_stride, out_stride, more)
             r += 4
         if r + 2 <= n:
-            _tile_2(x + r * stride, stride, w, depth, o + r * out_stride, out_stride)
+            _tile_2(x + r * stride, stride, w, depth, o + r * out_stride, out_stride, more)
             r += 2
         if r < n:
-            _tile_1(x + r * stride, stride, w, depth, o + r * out_stride, out_stride)
+            _tile_1(x + r * stride, stride, w, depth, o + r * out_stride, out_stride, more)
 
 
 @compiled
@@ -146,4 +164,5 @@ def multiply(x, n, weight, out):
         weight.shape[1],
         out.ctypes.data,
         out.strides[0],
+        0,
     )
