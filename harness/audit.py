@@ -43,6 +43,7 @@ from suites.proc.sets import to_jsonl
 
 __all__ = ["STAGES", "audit"]
 
+OWN = "harness.systems."  # adapters of this repository, whose replays may support a claim
 STAGES = ("measure", "score", "judge", "report")
 NEEDS = {"score": "requests.parquet", "judge": "items.parquet", "report": "verdicts.json"}
 NULL = {"_target_": "harness.systems.null.NullSystem", "batch": 16}
@@ -135,7 +136,9 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     boundaries = boundaries_of(devices=devices, pue=pue, accelerated=accelerated)
     machine["boundaries"] = [dataclasses.asdict(boundary) for boundary in boundaries]
     bundle.write_json(run / "environment.json", machine)
-    bundle.write_json(run / "settings.json", _settings(suite, machine, session.pairs()))
+    own = [n for n in names if str(config["systems"][n].get("_target_", "")).startswith(OWN)]
+    settings = _settings(suite, machine, session.pairs()) | {"own_systems": own}
+    bundle.write_json(run / "settings.json", settings)
     journal.compact()
 
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from scipy import stats as distributions
 
 from harness.findings import Finding, decide, first, unmeasured
+from harness.gating import gate_share
 from harness.metrics.summary import Table, scores
 from harness.quality import quality, worst_category
 from harness.ratio import measured_ratio
@@ -50,6 +51,8 @@ def _verdict(table: Table, claim: Claim) -> Verdict:
         findings.append(_latency(evidence, claim))
     elif claim.quantity == "active_fraction":
         findings.append(_active(evidence, claim))
+    elif claim.quantity == "gate_share":
+        findings.append(gate_share(evidence, claim))
     if claim.endpoints:
         findings += quality(table, claim)
     parts = decide(findings, claim.alpha)
@@ -242,7 +245,7 @@ def _scope(evidence: Evidence, claim: Claim) -> str:
     where = [suite, *([claim.boundary] if claim.boundary else [])]
     where += [str(settings["machine"])] if settings.get("machine") else []
     pair = [_tagged(evidence, evidence.candidate)]
-    if claim.quantity not in ("latency", "active_fraction"):
+    if claim.quantity not in ("latency", "active_fraction", "gate_share"):
         pair += ["against", _tagged(evidence, evidence.baseline)]
     return " ".join([*where, *pair])
 

@@ -12,7 +12,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from harness.journal import BlockRecord, Journal, WindowRecord
 from harness.plan import Plan, SystemPlan, wanted_pairs
 from harness.protocols import Meter
 from harness.records import Failure, MachineState, TraceRow, Window
+from harness.replay import STAGES, replayed
 from harness.steady import STEADY, lead_in, steady
-from harness.windows import Asked, Served, asked, core_rows, draw_fillers, rows, serve
+from harness.windows import Asked, Batch, Served, asked, core_rows, draw_fillers, rows, serve
 from harness.worker import Worker
 
 __all__ = ["Session", "measure"]
@@ -35,6 +36,7 @@ __all__ = ["Session", "measure"]
 COUNTER_TICKS = 50
 STRETCH_S = 0.5
 GPU_WINDOW_S = 10.0
+GATE_BATCHES = 4
 
 Step = Callable[[str, int, int], None]
 
@@ -54,6 +56,7 @@ def measure(session: Session) -> None:
             for worker in (candidate, baseline) if order == "AB" else (baseline, candidate):
                 session.window(worker, core, block)  # the other one is stopped meanwhile
         session.latency(candidate)
+        session.gate(candidate)
     session.null(1)
 
 
@@ -183,6 +186,37 @@ class Session:
         picked = draw_fillers(served, served.requests, "0")
         written = rows(picked, window=window.id, system=worker.name, core=False)
         self._record(window, served, written)
+
+    def gate(self, worker: Worker) -> None:
+        """Replays the candidate without parts of its gate's work, where it can be (replay.py)."""
+        if not worker.replays or not on_processors(self._plan_of(worker).device, self.accelerated):
+            return
+        done = len(self.journal.windows("gate", worker.name)) // len(STAGES)
+        for nth in range(done, self.plan.gate_rounds):
+            self.step(f"gate round {nth + 1}", 0, 0)
+            numbers = [self.journal.open_window() for _ in STAGES]
+            stream = self._asked(worker, numbers[0], ()).batches
+            batches = [next(stream) for _ in range(GATE_BATCHES)]
+            worker.cont()
+            found = replayed(worker, batches)
+            worker.stop()
+            for number, (stage, one) in zip(numbers, found.items(), strict=True):
+                window = Window(
+                    id=f"w{number:04d}",
+                    kind="gate",
+                    system=worker.name,
+                    pair=nth,
+                    order=stage,
+                    batch=self._plan_of(worker).batch,
+                    requests=one.requests,
+                    start_ns=one.start_ns,
+                    end_ns=one.end_ns,
+                    cpu_s=one.cpu_s,
+                    void=bool(one.fault),
+                    reason=one.fault or "replay: no joules of its own",
+                )
+                batches_of = _batch_rows(window.id, one.digests)
+                self.journal.add(WindowRecord(window=window, batches=batches_of))
 
     def null(self, nth: int) -> None:
         """Audits the constant image, alone, before the first and after the last block."""
@@ -373,21 +407,13 @@ class Session:
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Puts a finished window on disk, with its readings and the traces since the last one."""
-        batches = [
-            {
-                "window": window.id,
-                "first_index": batch.requests[0].id,
-                "count": len(batch.requests),
-                "sha256": digest,
-            }
-            for batch, _, digest in (served.fillers if served else ())
-        ]
+        digests = [(batch, digest) for batch, _, digest in (served.fillers if served else ())]
         self.journal.add(
             WindowRecord(
                 window=window,
                 readings=self.meter.readings([window.span]),
                 requests=written,
-                batches=batches,
+                batches=_batch_rows(window.id, digests),
                 traces=self._fresh_traces(),
                 meter_of=self._meter_of,
                 facts=dict(facts or {}),
@@ -426,6 +452,19 @@ class _Workers:
     def __exit__(self, *exception: object) -> None:
         for worker in self.open:
             worker.close()
+
+
+def _batch_rows(window: str, digests: Iterable[tuple[Batch, str]]) -> list[dict[str, Any]]:
+    """Rows of batches.parquet: which requests a batch held, and the hash of its images' bytes."""
+    return [
+        {
+            "window": window,
+            "first_index": batch.requests[0].id,
+            "count": len(batch.requests),
+            "sha256": digest,
+        }
+        for batch, digest in digests
+    ]
 
 
 def _position(block: BlockRecord, is_candidate: bool) -> int:

@@ -18,7 +18,7 @@ from harness.records import (
     TraceRow,
 )
 
-__all__ = ["Extractor", "Meter", "Statistic", "System"]
+__all__ = ["Extractor", "Meter", "Replays", "Statistic", "System"]
 
 
 @runtime_checkable
@@ -33,6 +33,20 @@ class System(Protocol):
 
     def card(self) -> SystemCard:
         """Describes the loaded system."""
+
+
+@runtime_checkable
+class Replays(Protocol):
+    """A gated system that can serve requests again with parts of its gate's work left out."""
+
+    def replay(self, requests: Sequence[Request], stage: str) -> list[np.ndarray | Failure]:
+        """Generates what `generate` does, the same images, at one of these stages:
+
+        whole      as always; notes what the gate decided
+        decided    with the noted neurons and gains: nothing is decided
+        gathered   with those neurons fetched beforehand too: nothing is decided or fetched
+        resident   decided, from a pool that holds these neurons alone
+        """
 
 
 @runtime_checkable

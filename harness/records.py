@@ -186,7 +186,10 @@ class MachineState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """One metered stretch of one system. `kind`: block, idle, load, warmup, latency or null.
+    """One metered stretch of one system. `kind`: block, idle, load, warmup, latency, null or gate.
+
+    A gate window is one stage of a round of replays (harness.replay): `order` names the stage,
+    `pair` the round, whose stages take turns between `start_ns` and `end_ns`.
 
     `cpu_s` is processor time of the worker's whole process tree, read by the parent; `failures`
     are the requests among `requests` that gave no image.
@@ -244,14 +247,16 @@ class Claim:
     """Plain data read from YAML before the run; never instantiated, never changed after.
 
     quantity: energy, processor_time (ratios baseline / candidate), latency (s, p95 at batch 1),
-    active_fraction (share of 1) or quality (endpoints alone).
+    active_fraction, gate_share (shares of 1) or quality (endpoints alone).
     baseline_bar: what the baseline itself must reach, or equal quality means nothing: `verified` at
     least, `frechet_share` (FDinf over the reference's total variance) at most.
     """
 
     id: str
     statement: str
-    quantity: Literal["energy", "processor_time", "latency", "active_fraction", "quality"]
+    quantity: Literal[
+        "energy", "processor_time", "latency", "active_fraction", "gate_share", "quality"
+    ]
     direction: Literal["at_least", "at_most"] | None = None
     threshold: float | None = None
     boundary: Literal["device", "node", "facility"] | None = None

@@ -39,6 +39,7 @@ import psutil
 
 from harness import environment, errors
 from harness.errors import AssetError, ConfigError, InputError, SystemFailed
+from harness.protocols import Replays
 from harness.records import Failure, Prompt, Request
 
 __all__ = ["Answer", "Worker", "build", "main", "plain"]
@@ -90,6 +91,7 @@ class Worker:
         self.name, self.config, self.log = name, dict(config), log
         self.timeout_s, self.remedy = timeout_s, remedy
         self.card: dict[str, Any] = {}
+        self.replays = False
         self.shape: tuple[int, ...] | None = None
         self.stopped = False
         self._doing = "starting"
@@ -118,18 +120,21 @@ class Worker:
         self._doing = "loading"
         start = time.perf_counter_ns()
         reply, _ = self._ask({"op": "load", "system": self.config})
-        self.card = reply["card"]
+        self.card, self.replays = reply["card"], reply.get("replays") is True
         return (time.perf_counter_ns() - start) / 1e9
 
-    def generate(self, requests: Sequence[Request]) -> Answer:
-        """Sends one batch and checks what comes back: count, type and one shape for all."""
+    def generate(self, requests: Sequence[Request], stage: str | None = None) -> Answer:
+        """Sends one batch and checks what comes back: count, type and one shape for all.
+
+        With a `stage`, the system replays it there (protocols.Replays).
+        """
         first, last = requests[0], requests[-1]
         self._doing = f"generating request {first.id}" + (
             f" to {last.id}" if len(requests) > 1 else f' ("{plain(first.prompt.text)[:60]}")'
         )
         wire = [[request.id, request.prompt.text, request.seed] for request in requests]
         sent = time.perf_counter_ns()
-        reply, payload = self._ask({"op": "generate", "requests": wire})
+        reply, payload = self._ask({"op": "generate", "requests": wire, "stage": stage})
         received = time.perf_counter_ns()
         try:
             images = self._images(reply.get("images"), payload, len(requests))
@@ -155,6 +160,10 @@ class Worker:
     def cpu_s(self) -> float | None:
         """Processor seconds of the whole process tree so far, read by the parent."""
         return environment.process_tree_cpu_s(self.process.pid)
+
+    def clock_s(self) -> float:
+        """Processor seconds of the worker's own process so far, to the nanosecond; no children."""
+        return environment.process_cpu_s(self.process.pid)
 
     def resident_bytes(self) -> int | None:
         """What the process holds in memory, also while it is stopped."""
@@ -348,11 +357,15 @@ def main(arguments: Sequence[str]) -> int:
             if header["op"] == "load":
                 system = build(header["system"])
                 system.load()
-                reply, payload = {"card": dataclasses.asdict(system.card())}, b""
+                card = dataclasses.asdict(system.card())
+                reply, payload = {"card": card, "replays": isinstance(system, Replays)}, b""
             elif header["op"] == "profile":
                 profile = getattr(system, "profile", None)
                 counted = profile(_requests(header["requests"])) if profile else None
                 reply, payload = {"profile": counted and dataclasses.asdict(counted)}, b""
+            elif header["stage"]:
+                replayed = system.replay(_requests(header["requests"]), header["stage"])
+                reply, payload = _encode(replayed)
             else:
                 reply, payload = _encode(system.generate(_requests(header["requests"])))
         except Exception as error:  # a system may raise anything; the parent names it

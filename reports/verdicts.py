@@ -15,7 +15,13 @@ __all__ = ["OUTCOMES", "VerdictCard", "answer", "goal", "verdict_cards"]
 Row = dict[str, Any]
 _COUNTED = ("prompts", "images")
 _DIRECTIONS = {"at_least": "at least ", "at_most": "at most "}
-_UNITS = {"energy": "times", "processor_time": "times", "latency": "s", "active_fraction": "share"}
+_UNITS = {
+    "energy": "times",
+    "processor_time": "times",
+    "latency": "s",
+    "active_fraction": "share",
+    "gate_share": "share",
+}
 
 # outcome -> (badge, what it licenses)
 OUTCOMES: Mapping[str, tuple[str, str]] = {

@@ -7,7 +7,7 @@ import numpy as np
 from un0_model.compiled import compiled
 from un0_model.gate import mix
 
-__all__ = ["choose", "gated", "gather"]
+__all__ = ["choose", "gated", "gather", "gather_layers"]
 
 _hash = compiled(mix)
 
@@ -58,6 +58,14 @@ def choose(words, lengths, embedding, gate, proposals, index, gain):
     """Fills the route of every caption: index and gain [B, L, K]."""
     for b in range(words.shape[0]):
         _choose(words[b], lengths[b], embedding, gate, proposals, index[b], gain[b])
+
+
+@compiled
+def gather_layers(pool, scale, index, rows):
+    """The chosen neurons of n images, float32 [n, L, K, 2, D], from pools int8 [L, N, 2, D]."""
+    for b in range(index.shape[0]):
+        for i in range(index.shape[1]):
+            gather(pool[i], scale[i], index[b, i], rows[b, i])
 
 
 @compiled

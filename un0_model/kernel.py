@@ -8,6 +8,7 @@ The reference is `TokenModel.route` and `.generate` after `freeze`. Letters as i
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, TOKENS
 from un0_model.fused_attention import Cache, attend, empty_cache, keep
-from un0_model.fused_gate import choose, gated, gather
+from un0_model.fused_gate import choose, gated, gather_layers
 from un0_model.fused_layers import BLOCK, Layers, array, in_blocks, layers_of, linear, norm, norm_of
 from un0_model.gate import HashLearned, Route
 from un0_model.tokens import TokenModel
@@ -82,13 +83,15 @@ def _answer(x, n, i, net, scratch, z, y, hidden):
 
 
 @compiled
-def _write(first, n, words, lengths, index, gain, uniform, temperature, net, cache, levels, code):
-    """Fills code [first : first + n] of [B, 64]; `net` holds the weights that FusedTokens packs."""
-    layers, kept = index.shape[1:]
+def _write(first, n, words, lengths, rows, gain, uniform, temperature, net, cache, levels, code):
+    """Fills code [first : first + n] of [B, 64]; `net` holds the weights that FusedTokens packs.
+
+    rows [n, L, K, 2, D] are the neurons that serve each of these images.
+    """
+    layers = rows.shape[1]
     width, wide_hidden = net.word.shape[1], net.up.bias.shape[1]
     caption = words.shape[1]
     wide = max(n, caption)
-    rows = np.empty((n, layers, kept, 2, width), np.float32)
     x, y = np.empty((wide, width), np.float32), np.empty((wide, width), np.float32)
     z, triple = np.empty((wide, width), np.float32), np.empty((wide, 3 * width), np.float32)
     hidden = np.empty((wide, wide_hidden), np.float32)
@@ -105,8 +108,6 @@ def _write(first, n, words, lengths, index, gain, uniform, temperature, net, cac
     )
     for b in range(n):  # captions: each reads its own words, all at once
         known = lengths[first + b]
-        for i in range(layers):
-            gather(net.pool[i], net.scale[i], index[first + b, i], rows[b, i])
         for p in range(known):
             x[p] = net.word[words[first + b, p]] + net.place[p]
             image[p], at[p], count[p] = b, p, known
@@ -248,10 +249,12 @@ class FusedTokens:
         uniform_BTQ: Tensor,
         temperature: float = 1.0,
         route: Route | None = None,
+        rows: np.ndarray | None = None,
     ) -> Tensor:
         """As `TokenModel.generate`: words [B, 64]; padding must be at each caption's end.
 
-        Raises ValueError on arrays of other shapes: the kernel reads what it is told is there.
+        `rows` are the route's neurons where they were gathered beforehand. Raises ValueError on
+        arrays of other shapes: the kernel reads what it is told is there.
         """
         self._check(words_BW, uniform_BTQ)
         route = self.route(words_BW) if route is None else route
@@ -259,13 +262,33 @@ class FusedTokens:
         given = (
             words_BW.numpy(),
             (words_BW > 0).sum(1).numpy(),
-            route.index.numpy(),
-            array(route.gain),
-            array(uniform_BTQ),
-            np.float32(temperature),
         )
-        in_blocks(
-            lambda first, n: _write(first, n, *given, self.net, self._cache(), self.levels, code),
-            len(code),
-        )
+        drawn_with = (array(route.gain), array(uniform_BTQ), np.float32(temperature))
+
+        def write(first: int, n: int) -> None:
+            serve = self.gathered(route, first, n) if rows is None else rows[first : first + n]
+            kept = (self.net, self._cache(), self.levels)
+            _write(first, n, *given, serve, *drawn_with, *kept, code)
+
+        in_blocks(write, len(code))
         return torch.from_numpy(code)
+
+    def gathered(self, route: Route, first: int, n: int) -> np.ndarray:
+        """The neurons of n images from `first` on, float32 [n, L, K, 2, D]."""
+        index = route.index.numpy()[first : first + n]
+        rows = np.empty((*index.shape, 2, self.shape.width), np.float32)
+        gather_layers(self.net.pool, self.net.scale, index, rows)
+        return rows
+
+    def alone(self, route: Route) -> tuple[FusedTokens, Route]:
+        """This model with no other neurons in its pool than the route's, and the route in it."""
+        batch, layers, kept = route.index.shape
+        index = route.index.numpy().swapaxes(0, 1).reshape(layers, batch * kept)
+        each = np.arange(layers)[:, None]
+        model = copy.copy(self)
+        model.net = self.net._replace(
+            pool=np.ascontiguousarray(self.net.pool[each, index]),
+            scale=np.ascontiguousarray(self.net.scale[each, index]),
+        )
+        at = torch.arange(batch * kept).view(batch, 1, kept).expand(-1, layers, -1)
+        return model, Route(index=at.contiguous(), gain=route.gain)

@@ -19,6 +19,7 @@ from un0_model.decode import FusedDecoder
 from un0_model.dictionary import LEVELS, TOKENS, Dictionary
 from un0_model.integer import Integer
 from un0_model.kernel import FusedTokens
+from un0_model.replay import Noted
 from un0_model.tokens import Shape, TokenModel, uniforms
 from un0_model.vnni import COLUMNS, DEPTH
 
@@ -81,6 +82,7 @@ class Un0:
         return model
 
     device = "cpu"
+    _noted: Noted | None = None
     writer: FusedTokens | TokenModel
     decoder: Callable[[Tensor], np.ndarray]
 
@@ -104,6 +106,25 @@ class Un0:
             uniforms(seeds).to(self.device),
             self.temperature if temperature is None else temperature,
         )
+        return self.decoder(code)
+
+    @torch.inference_mode()
+    def replay(self, texts: Sequence[str], seeds: Sequence[int], stage: str) -> np.ndarray:
+        """The images of `generate` with parts of the gate's work left out (protocols.Replays).
+
+        Raises ConfigError for captions whose `whole` was not asked for last, and off processors.
+        """
+        if not isinstance(self.writer, FusedTokens):
+            raise ConfigError(f"device={self.device}; the gate is replayed on a processor alone.")
+        words = self.words(texts)
+        known = self._noted is not None and torch.equal(self._noted.words, words)
+        if stage == "whole":
+            code = self.writer.generate(words, uniforms(seeds), self.temperature)
+            self._noted = self._noted if known else Noted(self.writer, words)
+        elif self._noted is None or not known:
+            raise ConfigError(f"stage={stage} of captions whose stage `whole` was not the last.")
+        else:
+            code = self._noted.generate(stage, uniforms(seeds), self.temperature)
         return self.decoder(code)
 
     def profile(self, texts: Sequence[str]) -> WorkProfile:

@@ -47,6 +47,11 @@ class Un0System:
         texts = [request.prompt.text for request in requests]
         return list(self._un0.generate(texts, [request.seed for request in requests]))
 
+    def replay(self, requests: Sequence[Request], stage: str) -> list[np.ndarray | Failure]:
+        """The images of `generate` with parts of the gate's work left out (protocols.Replays)."""
+        texts = [request.prompt.text for request in requests]
+        return list(self._un0.replay(texts, [request.seed for request in requests], stage))
+
     def card(self) -> SystemCard:
         return self._un0.card()
 

@@ -32,6 +32,7 @@ SMALL = [
     "suite.sizes.mini.warmup_s=0.1",
     "+suite.sizes.mini.latency_s=0.05",
     "+suite.sizes.mini.latency_requests=5",
+    "+suite.sizes.mini.gate_rounds=2",
 ]
 PAIR = ["system=[renderer,null]", "candidate=null", "baseline=renderer"]
 
@@ -145,6 +146,38 @@ def test_windows_alternate_in_pairs_beside_idle_load_and_latency(finished):
     block = next(r for r in rows if r["kind"] == "block")
     assert block["energy_j"] == pytest.approx(10.0 * block["duration_s"])
     assert block["idle_w"] == pytest.approx(10.0)
+
+
+def gate_windows(out, candidate):
+    assert cli.main(toys(out, candidate=candidate, more=["name=g"])) == 0
+    rows = bundle.read_table(out / "g", "windows")
+    return [row for row in rows if row["kind"] == "gate"]
+
+
+def test_a_gate_is_replayed_in_rounds_of_stages_over_the_same_requests(tmp_path):
+    rows = gate_windows(tmp_path, "Gated")
+    stages = ["whole", "decided", "gathered", "resident"]
+    assert [(r["pair"], r["order"]) for r in rows] == [(n, s) for n in range(2) for s in stages]
+    assert not any(r["void"] for r in rows) and all(r["cpu_s"] > 0 for r in rows)
+    batches = bundle.read_table(tmp_path / "g", "batches")
+    rounds = [{r["window"] for r in rows if r["pair"] == n} for n in range(2)]
+    for windows in rounds:
+        hashes = [(b["first_index"], b["sha256"]) for b in batches if b["window"] in windows]
+        assert len(hashes) == 4 * len(set(hashes)) > 0
+    assert verify(tmp_path / "g") == []
+
+
+@pytest.mark.parametrize(
+    ("candidate", "fault"),
+    [("GatedElsewhere", "not those of the whole run"), ("GatedInChildren", "outside the worker")],
+)
+def test_a_replay_of_other_images_or_by_a_child_does_not_count(tmp_path, candidate, fault):
+    rows = gate_windows(tmp_path, candidate)
+    assert all(fault in r["reason"] for r in rows if r["void"])
+    assert any(r["void"] for r in rows)
+    found = bundle.read_json(tmp_path / "g" / "verdicts.json")
+    verdict = next(v for v in found if v["claim"] == "gating-negligible")
+    assert verdict["outcome"] == "not_measured" and fault in verdict["reasons"][0]
 
 
 # Verification ----------------------------------------------------------------------------------

@@ -40,6 +40,29 @@ class Toy:
         return SystemCard(name="toy", height=64, width=64, weights_sha256={"toy": self.weights})
 
 
+class Gated(Toy):
+    """Offers a replay of a gate that it does not have."""
+
+    def replay(self, requests, stage):
+        return self.generate(requests)
+
+
+class GatedElsewhere(Gated):
+    """Draws other pictures where nothing is decided."""
+
+    def replay(self, requests, stage):
+        images = self.generate(requests)
+        return images if stage == "whole" else [255 - image for image in images]
+
+
+class GatedInChildren(Gated):
+    """Has its work done by a child, which the worker's own clock does not see."""
+
+    def replay(self, requests, stage):
+        subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+        return self.generate(requests)
+
+
 class Raises(Toy):
     def generate(self, requests):
         raise RuntimeError("\x1b[31mno more paint\x1b[0m")

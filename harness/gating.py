@@ -1,0 +1,87 @@
+"""The gate's share of the processor time of an image, from the replays of a bundle.
+
+decision   what is saved where the neurons are known beforehand
+dispatch   what is saved further where they are fetched beforehand
+residency  what is saved where no other neuron is in memory; told, and not part of the share
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from harness.findings import Finding, unmeasured
+from harness.records import Claim, Evidence, Part
+from harness.stats import ALPHA, cluster_interval, non_inferiority
+
+__all__ = ["gate_share"]
+
+NAME = "the gate's share of processor time"
+MIN_ROUNDS = 12
+WIDEST = 0.01  # half an interval; wider says nothing
+
+
+def gate_share(evidence: Evidence, claim: Claim) -> Finding:
+    """Decision and dispatch over the whole, a share a round; the upper end against the limit.
+
+    The replay is the system's own code: of a system that is not one of this repository's it is
+    believed against the system's interest only.
+    """
+    assert claim.threshold is not None  # the loader refuses the claim without one
+    rounds: dict[int, dict[str, float]] = {}
+    for row in evidence.windows:
+        if row["kind"] == "gate" and row["system"] == evidence.candidate:
+            if row["void"]:
+                reason = f"The replay {row['order']} does not count: {row['reason']}."
+                return Finding(part=unmeasured(NAME, claim.threshold, reason))
+            rounds.setdefault(row["pair"], {})[row["order"]] = row["cpu_s"] / row["requests"]
+    cost = {
+        stage: np.array([one[stage] for one in rounds.values() if len(one) == 4])
+        for stage in ("whole", "decided", "gathered", "resident")
+    }
+    whole = cost["whole"]
+    if len(whole) < MIN_ROUNDS:
+        reason = (
+            "The candidate's gate was not replayed: the system offers no replay, or does not work "
+            "on local processors alone."
+            if not rounds
+            else f"{len(whole)} rounds of replay are complete; {MIN_ROUNDS} would decide."
+        )
+        return Finding(part=unmeasured(NAME, claim.threshold, reason))
+    shares = (whole - cost["gathered"]) / whole
+    found = cluster_interval(shares)
+    assert found.low is not None and found.high is not None  # MIN_ROUNDS or more
+    decision, dispatch, residency = (
+        float(np.mean(part / whole))
+        for part in (
+            whole - cost["decided"],
+            cost["decided"] - cost["gathered"],
+            cost["decided"] - cost["resident"],
+        )
+    )
+    reason = (
+        f"Replays with equal images, {len(whole)} rounds: the gate takes {found.estimate:.2%} of "
+        f"{whole.mean() * 1e6:,.0f} us a picture (decision {decision:.2%}, dispatch "
+        f"{dispatch:.2%}), 95% interval {found.low:.2%} to {found.high:.2%}; holding the whole "
+        f"pool in memory {residency:.2%} besides."
+    )
+    part = Part(
+        name=NAME,
+        outcome="inconclusive",
+        estimate=found.estimate,
+        low=found.low,
+        high=found.high,
+        threshold=claim.threshold,
+        n=len(whole),
+        unit="share",
+        reason=reason,
+    )
+    p_above = non_inferiority(-shares, claim.threshold, ALPHA).p_inferior
+    if evidence.candidate not in evidence.settings.get("own_systems", ()):
+        told = f"{reason} The replay is the system's own code, and cannot support a claim of it."
+        return Finding(part=replace(part, outcome="not_measured", reason=told), p_refuted=p_above)
+    if found.high - found.low > 2 * WIDEST:
+        told = f"{reason} The interval is wider than {WIDEST:.0%} either way."
+        return Finding(part=replace(part, reason=told))
+    return Finding(part=part, supports=found.high <= claim.threshold, p_refuted=p_above)

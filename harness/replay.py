@@ -1,0 +1,64 @@
+"""What the gate costs: the same requests served again with parts of its work left out.
+
+The stages of `protocols.Replays` take turns batch by batch, forwards and backwards, so that
+whatever drifts meets all of them alike. Processor time is the worker process's own clock, read by
+the parent to the nanosecond; what its children spend is not on that clock, and is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness.errors import SystemFailed
+from harness.windows import Batch
+from harness.worker import Worker
+
+__all__ = ["STAGES", "Replayed", "replayed"]
+
+STAGES = ("whole", "decided", "gathered", "resident")
+TURNS = 4  # each stage's, on each batch
+ELSEWHERE = 0.05  # of the processor time, spent outside the worker's own process
+TICK_S = 0.02  # of the coarser clock that sees the whole process tree, at both ends
+
+
+@dataclass(slots=True, kw_only=True)
+class Replayed:
+    """One stage of one round: its requests, seconds of processor, and why it does not count."""
+
+    start_ns: int = 0
+    end_ns: int = 0
+    requests: int = 0
+    cpu_s: float = 0.0
+    digests: list[tuple[Batch, str]] = field(default_factory=list)
+    fault: str = ""
+
+
+def replayed(worker: Worker, batches: Sequence[Batch]) -> dict[str, Replayed]:
+    """One round: every stage of every batch, untimed once and then in turns."""
+    found = {stage: Replayed(start_ns=time.perf_counter_ns()) for stage in STAGES}
+    tree_before, own_before = worker.cpu_s(), worker.clock_s()
+    for batch in batches:
+        for stage in STAGES:  # `whole` notes what the others replay
+            answer = worker.generate(batch.requests, stage)
+            digest = hashlib.sha256(answer.payload).hexdigest()
+            found[stage].digests.append((batch, digest))
+            if digest != found["whole"].digests[-1][1]:
+                found[stage].fault = "its images are not those of the whole run"
+        for turn in range(TURNS):
+            for stage in STAGES if turn % 2 else reversed(STAGES):
+                before = worker.clock_s()
+                worker.generate(batch.requests, stage)
+                found[stage].cpu_s += worker.clock_s() - before
+                found[stage].requests += len(batch.requests)
+    tree_after, own_after = worker.cpu_s(), worker.clock_s()
+    if tree_before is None or tree_after is None:
+        raise SystemFailed(f"System '{worker.name}' went away while its gate was replayed.")
+    elsewhere = tree_after - tree_before - (own_after - own_before)
+    for one in found.values():
+        one.end_ns = time.perf_counter_ns()
+        if elsewhere > ELSEWHERE * (own_after - own_before) + TICK_S:
+            one.fault = "part of the work ran outside the worker's own process"
+    return found
