@@ -80,6 +80,17 @@ class Decoder(nn.Module):
         for name in ("mix", "widen", "fine", "hidden", "patch"):
             setattr(self, name, rounded(getattr(self, name), signed=False))
 
+    def thaw(self) -> None:
+        """Back to floats, to be trained on."""
+        plain = Decoder(len(self.first.bias), len(self.fine.bias), len(self.hidden.bias))
+        top = torch.tensor([n - 1.0 for n in LEVELS]).view(1, -1, 1, 1)
+        for name, layer in plain.named_children():
+            rounded_to: Integer = getattr(self, name)
+            weight = rounded_to.weight.float() * rounded_to.step.view(-1, 1, 1, 1)
+            layer.weight = nn.Parameter(weight * top if name == "first" else weight)
+            layer.bias = nn.Parameter(rounded_to.bias.clone())
+            setattr(self, name, layer)
+
     def rest(self, x: Tensor) -> Tensor:
         """All but the first convolution, whose output [B, width, 8, 8] a table can give."""
         x = F.relu(x)
@@ -130,6 +141,10 @@ class Dictionary(nn.Module):
     @torch.no_grad()
     def decode(self, code_BT: Tensor) -> Tensor:
         """Words [B, 64] to images [B, 3, 64, 64]; the plain path that the kernel must equal."""
+        return self.drawn(code_BT)
+
+    def drawn(self, code_BT: Tensor) -> Tensor:
+        """As `decode`, for the decoder's training."""
         digits = digits_of(code_BT).transpose(1, 2).reshape(-1, len(LEVELS), SIDE, SIDE)
         if isinstance(self.decoder.first, Integer):
             return self.decoder(2.0 * digits - self.top)

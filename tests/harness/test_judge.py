@@ -169,7 +169,7 @@ def test_the_gates_share_is_decided_by_its_upper_end():
     assert outcomes == ["supported", "refuted", "inconclusive", "inconclusive"]
     verdict = judged(with_gate(0.01, 0.001), GATE)[0]
     assert verdict.estimate == pytest.approx(0.01, abs=1e-3)
-    assert "decision 0.80%" in verdict.reasons[0] and "dispatch 0.2" in verdict.reasons[0]
+    assert "decision 0.80%" in verdict.reasons[0] and "dispatch 0.19%" in verdict.reasons[0]
 
 
 def test_a_replay_counts_when_whole_and_supports_only_by_our_own_code():

@@ -5,13 +5,15 @@
 First the autoencoder on pictures alone, then the transformer and its text encoder together: flow
 matching (Lipman et al. 2023) with logit-normal times (Esser et al. 2024) leaning to noise, one
 caption in ten dropped for guidance (Ho and Salimans 2022), averaged weights. From a `base` the
-denoiser alone is trained on.
+decoder goes on, on the latents as they are, and the denoiser.
 """
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,26 +25,33 @@ from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
 from un0_model import dense
 from un0_model.recipes.scenes import Scenes
-from un0_model.recipes.training import Leg, Stage, fingerprint, grid, kept
+from un0_model.recipes.training import Leg, Stage, edges, fingerprint, grid, kept
 
 __all__ = ["BUDGETS", "main"]
 
-BUDGETS = {
+BUDGETS: dict[str, dict[str, Any]] = {
     "cpu": {
         "scenes": 240_000,
         "autoencoder": 14_000,
         "denoiser": 7_000,
-        "again": 5_300,
+        "again": {"decoder": 9_000, "denoiser": 5_300},
         "batch": 64,
     },
     "gpu": {
         "scenes": 200_000,
         "autoencoder": 12_000,
         "denoiser": 24_000,
-        "again": 24_000,
+        "again": {"decoder": 12_000, "denoiser": 24_000},
         "batch": 256,
     },
-    "smoke": {"scenes": 200, "autoencoder": 4, "denoiser": 4, "again": 4, "batch": 8},
+    "smoke": {
+        "scenes": 200,
+        "autoencoder": 4,
+        "denoiser": 4,
+        "again": {"decoder": 4, "denoiser": 4},
+        "batch": 8,
+        "drawn": 4,
+    },
 }
 WIDTH, LAYERS = 160, 6
 DROPPED = 0.1
@@ -58,7 +67,13 @@ def main(budget: str, leg: Leg) -> bool:
     latents = _autoencoder_stage(pipe.vae, scenes, size, leg)
     if latents is None:
         return False
-    if not _denoiser_stage(pipe, scenes, latents, size, leg):
+    if (
+        leg.base
+        and leg.wants("decoder")
+        and not _decoder_stage(pipe.vae, scenes, latents, size, leg)
+    ):
+        return False
+    if leg.wants("denoiser") and not _denoiser_stage(pipe, scenes, latents, size, leg):
         return False
     for part in (pipe.transformer, pipe.text_encoder, pipe.vae):
         part.cpu().half()
@@ -82,7 +97,7 @@ def _begin(leg: Leg) -> PixArtAlphaPipeline:
 def _autoencoder_stage(
     vae: AutoencoderTiny,
     scenes: Scenes,
-    size: dict[str, int],
+    size: dict[str, Any],
     leg: Leg,
 ) -> Tensor | None:
     """Trains the autoencoder, sets its scaling factor, returns latents float16 [n, 8, 8, 8]."""
@@ -93,17 +108,8 @@ def _autoencoder_stage(
             latents = vae.encoder(images)
             noisy = latents + NOISE * torch.randn_like(latents)
             drawn = vae.decoder(noisy)
-        error = drawn.float() - images
         # the last term keeps latents near unit scale, where the decoder's own clamp is harmless
-        return error.square().mean() * 5 + error.abs().mean() + 1e-3 * latents.square().mean()
-
-    def sample(path: Path) -> None:
-        images = scenes.batch(np.arange(50), leg.device) * 2 - 1
-        with torch.no_grad():
-            again = vae.decode(vae.encode(images).latents).sample.clamp(-1, 1)
-        psnr = -10 * ((again - images) / 2).square().mean().log10().item()
-        path.with_suffix(".json").write_text(json.dumps({"psnr_db": psnr}))
-        grid(path, _bytes(torch.stack([images, again], 1).flatten(0, 1)))
+        return _error(drawn.float(), images) + 1e-3 * latents.square().mean()
 
     vae.to(memory_format=torch.channels_last)
     done = (
@@ -117,7 +123,7 @@ def _autoencoder_stage(
             lr=1e-3,
             hidden=("vae.",),
             ema=0.999,
-            sample=sample,
+            sample=partial(_redrawn, vae, scenes, leg.device),
         ).run()
     )
     if not done:
@@ -141,11 +147,61 @@ def _autoencoder_stage(
     return latents
 
 
+def _decoder_stage(
+    vae: AutoencoderTiny,
+    scenes: Scenes,
+    latents: Tensor,
+    size: dict[str, Any],
+    leg: Leg,
+) -> bool:
+    """Trains the decoder alone, so that latents and denoiser stay what they are to each other."""
+
+    def loss(rng: np.random.Generator, progress: float) -> Tensor:
+        index = rng.integers(len(scenes), size=PICTURES)
+        images = scenes.batch(index, leg.device) * 2 - 1
+        given = latents[torch.from_numpy(index)].float().to(leg.device)
+        with torch.autocast(leg.device, torch.bfloat16):
+            drawn = vae.decoder(given + NOISE * torch.randn_like(given))
+        return _error(drawn.float(), images)
+
+    vae.decoder.to(memory_format=torch.channels_last)
+    done = Stage(
+        name="decoder",
+        leg=leg,
+        modules={"decoder": vae.decoder},
+        loss=loss,
+        steps=size["again"]["decoder"],
+        lr=1e-3,
+        hidden=("decoder.",),
+        ema=0.999,
+        decay=0.5,
+        sample=partial(_redrawn, vae, scenes, leg.device),
+    ).run()
+    vae.decoder.to(memory_format=torch.contiguous_format)
+    return done
+
+
+def _error(drawn: Tensor, images: Tensor) -> Tensor:
+    """How far pictures in [-1, 1] are from what they should be, edges before areas."""
+    error = drawn - images
+    return (edges(images / 2) * (error.square() * 5 + error.abs())).mean()
+
+
+def _redrawn(vae: AutoencoderTiny, scenes: Scenes, device: str, path: Path) -> None:
+    """A sheet of pictures, each beside what the autoencoder makes of it."""
+    images = scenes.batch(np.arange(50), device) * 2 - 1
+    with torch.no_grad():
+        again = vae.decode(vae.encode(images).latents).sample.clamp(-1, 1)
+    psnr = -10 * ((again - images) / 2).square().mean().log10().item()
+    path.with_suffix(".json").write_text(json.dumps({"psnr_db": psnr}))
+    grid(path, _bytes(torch.stack([images, again], 1).flatten(0, 1)))
+
+
 def _denoiser_stage(
     pipe,
     scenes: Scenes,
     latents: Tensor,
-    size: dict[str, int],
+    size: dict[str, Any],
     leg: Leg,
 ) -> bool:
     scale = pipe.vae.config.scaling_factor
@@ -183,7 +239,7 @@ def _denoiser_stage(
 
     def sample(path: Path) -> None:
         pipe.set_progress_bar_config(disable=True)
-        prompts = select(load_set("val").prompts, "mini")[:60]
+        prompts = select(load_set("val").prompts, "mini")[: size.get("drawn", 60)]
         images = []
         for i in range(0, len(prompts), 20):
             some = prompts[i : i + 20]
@@ -214,7 +270,7 @@ def _denoiser_stage(
         leg=leg,
         modules={"transformer": pipe.transformer, "text_encoder": pipe.text_encoder},
         loss=loss,
-        steps=size["again" if leg.base else "denoiser"],
+        steps=(size["again"] if leg.base else size)["denoiser"],
         lr=1e-3,
         hidden=("transformer_blocks.", "encoder.layers."),
         ema=0.999,

@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness import assets
@@ -28,6 +29,7 @@ from harness.records import Span
 __all__ = [
     "Leg",
     "Stage",
+    "edges",
     "fingerprint",
     "grid",
     "kept",
@@ -48,7 +50,7 @@ class Leg:
     """One call of a recipe: it goes on under `out` until done, or until `limit_s` has passed.
 
     `shape` holds what the model shall have otherwise than the shipped one; `base` is a folder of
-    weights to go on from instead of from nothing.
+    weights to go on from instead of from nothing, and `only` the one stage of it to go on with.
     """
 
     out: Path
@@ -57,11 +59,16 @@ class Leg:
     limit_s: float | None = None
     shape: Mapping[str, int | str] = field(default_factory=dict)
     base: Path | None = None
+    only: str | None = None
     began_s: float = field(default_factory=time.monotonic)
 
     @property
     def over(self) -> bool:
         return self.limit_s is not None and time.monotonic() - self.began_s > self.limit_s
+
+    def wants(self, stage: str) -> bool:
+        """Whether a run from a base has this stage."""
+        return self.only in (None, stage)
 
 
 def summary(out: Path) -> dict[str, Any]:
@@ -116,6 +123,10 @@ def start(
     shape = {key: value for key, value in given.items() if value is not None}
     if shape and name != "un0":
         raise ConfigError(f"shape.{next(iter(shape))} is of un0; leave it out for {name}.")
+    only, later = config["only"], budgets[budget].get("again", {})
+    if only is not None and (config["base"] is None or only not in later):
+        known = ", ".join(later) or "none"
+        raise ConfigError(f"only={only}; with base= a stage of {name} to go on with: {known}.")
     base = _base(config["base"], name, out)
     leg = Leg(
         out=out,
@@ -124,6 +135,7 @@ def start(
         limit_s=config["limit_s"],
         shape=shape,
         base=base,
+        only=only,
     )
     done = recipe(budget, leg)
     if done:
@@ -177,6 +189,16 @@ def take_weights(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str =
     """Loads the tensors under a prefix into a module."""
     own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
     module.load_state_dict({k: own[k] for k in module.state_dict()})
+
+
+def edges(images: Tensor) -> Tensor:
+    """Weights [B, 1, H, W] of pixels of images [B, 3, H, W] of a range of 1: 1, up to 5 at an edge.
+
+    Thin strokes are a small share of a picture and all of what it says.
+    """
+    light = F.max_pool2d(images, 3, stride=1, padding=1)
+    dark = -F.max_pool2d(-images, 3, stride=1, padding=1)
+    return 1 + 4 * (light - dark).amax(1, keepdim=True)
 
 
 def grid(path: Path, images: np.ndarray, columns: int = 10) -> None:

@@ -4,7 +4,8 @@
 
 Stages resume. The dictionary is learned from pictures alone, the tokens by cross-entropy on its
 words; the gate learns through the gains of the neurons it chose, with noise on the choice that
-fades over the first half of the training. From a `base` the tokens alone are trained on.
+fades over the first half of the training. From a `base` the decoder goes on, on the words as they
+are, and the tokens.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,30 +30,44 @@ from suites.proc.words import VOCABULARY
 from un0_model.card import model_card
 from un0_model.dictionary import Dictionary
 from un0_model.gate import GATES
-from un0_model.integer import Integer
 from un0_model.pipeline import WEIGHTS, Un0
 from un0_model.recipes.scenes import Scenes, words_of
-from un0_model.recipes.training import Leg, Stage, fingerprint, grid, kept, save_weights, summary
+from un0_model.recipes.training import (
+    Leg,
+    Stage,
+    edges,
+    fingerprint,
+    grid,
+    kept,
+    save_weights,
+    summary,
+)
 from un0_model.tokens import Shape, TokenModel, uniforms
 
 __all__ = ["BUDGETS", "main"]
 
-BUDGETS = {
+BUDGETS: dict[str, dict[str, Any]] = {
     "cpu": {
         "scenes": 240_000,
         "dictionary": 22_000,
         "tokens": 17_000,
-        "again": 12_600,
+        "again": {"decoder": 16_000, "tokens": 12_600},
         "batch": 64,
     },
     "gpu": {
         "scenes": 200_000,
         "dictionary": 24_000,
         "tokens": 20_000,
-        "again": 20_000,
+        "again": {"decoder": 20_000, "tokens": 20_000},
         "batch": 256,
     },
-    "smoke": {"scenes": 200, "dictionary": 4, "tokens": 4, "again": 4, "batch": 8},
+    "smoke": {
+        "scenes": 200,
+        "dictionary": 4,
+        "tokens": 4,
+        "again": {"decoder": 4, "tokens": 4},
+        "batch": 8,
+    },
 }
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
@@ -67,7 +84,13 @@ def main(budget: str, leg: Leg) -> bool:
     words = _dictionary_stage(dictionary, scenes, size, leg)
     if words is None:
         return False
-    if not _tokens_stage(model, dictionary, scenes, words, size, leg):
+    if (
+        leg.base
+        and leg.wants("decoder")
+        and not _decoder_stage(dictionary, scenes, words, size, leg)
+    ):
+        return False
+    if leg.wants("tokens") and not _tokens_stage(model, dictionary, scenes, words, size, leg):
         return False
     ship(model.cpu(), dictionary.cpu(), leg.out)
     return True
@@ -80,6 +103,7 @@ def _begin(leg: Leg) -> tuple[Dictionary, TokenModel]:
         if leg.shape:
             raise ConfigError(f"shape.{next(iter(leg.shape))} with base=: a base keeps its shape.")
         base.tokens.thaw()
+        base.dictionary.decoder.thaw()
         return base.dictionary, base.tokens
     torch.manual_seed(leg.seed)
     dictionary = Dictionary()
@@ -112,7 +136,7 @@ def token_model(shape: Mapping[str, int | str]) -> TokenModel:
 def _dictionary_stage(
     dictionary: Dictionary,
     scenes: Scenes,
-    size: dict[str, int],
+    size: dict[str, Any],
     leg: Leg,
 ) -> Tensor | None:
     """Trains the dictionary, then writes every scene in its words int16 [n, 64]."""
@@ -121,19 +145,7 @@ def _dictionary_stage(
         images = scenes.batch(rng.integers(len(scenes), size=PICTURES), leg.device)
         with torch.autocast(leg.device, torch.bfloat16):
             drawn = dictionary(images)
-        error = drawn.float() - images
-        return error.square().mean() * 10 + error.abs().mean()
-
-    def sample(path: Path) -> None:
-        images = scenes.batch(np.arange(50), leg.device)
-        again = dictionary.decode(dictionary.encode(images)).clamp(0, 1)
-        psnr = -10 * (again - images).square().mean().log10().item()
-        used = len(
-            dictionary.encode(scenes.batch(np.arange(min(2000, len(scenes))), leg.device)).unique()
-        )
-        path.with_suffix(".json").write_text(json.dumps({"psnr_db": psnr, "words_used": used}))
-        both = torch.stack([images, again], 1).flatten(0, 1)
-        grid(path, _bytes(both))
+        return _error(drawn.float(), images)
 
     done = (
         leg.base
@@ -146,7 +158,7 @@ def _dictionary_stage(
             lr=2e-3,
             hidden=("dictionary.",),
             ema=0.999,
-            sample=sample,
+            sample=partial(_redrawn, dictionary, scenes, leg.device),
         ).run()
     )
     if not done:
@@ -165,12 +177,59 @@ def _dictionary_stage(
     return torch.from_numpy(kept(leg.out / name, encode)).long()
 
 
+def _decoder_stage(
+    dictionary: Dictionary,
+    scenes: Scenes,
+    words: Tensor,
+    size: dict[str, Any],
+    leg: Leg,
+) -> bool:
+    """Trains the decoder alone, so that words and token model stay what they are to each other."""
+
+    def loss(rng: np.random.Generator, progress: float) -> Tensor:
+        index = rng.integers(len(scenes), size=PICTURES)
+        images = scenes.batch(index, leg.device)
+        with torch.autocast(leg.device, torch.bfloat16):
+            drawn = dictionary.drawn(words[torch.from_numpy(index)].to(leg.device))
+        return _error(drawn.float(), images)
+
+    return Stage(
+        name="decoder",
+        leg=leg,
+        modules={"decoder": dictionary.decoder},
+        loss=loss,
+        steps=size["again"]["decoder"],
+        lr=1e-3,
+        hidden=("decoder.",),
+        ema=0.999,
+        decay=0.5,
+        sample=partial(_redrawn, dictionary, scenes, leg.device),
+    ).run()
+
+
+def _error(drawn: Tensor, images: Tensor) -> Tensor:
+    """How far pictures in [0, 1] are from what they should be, edges before areas."""
+    error = drawn - images
+    return (edges(images) * (error.square() * 10 + error.abs())).mean()
+
+
+def _redrawn(dictionary: Dictionary, scenes: Scenes, device: str, path: Path) -> None:
+    """A sheet of pictures, each beside what the dictionary makes of it."""
+    images = scenes.batch(np.arange(50), device)
+    again = dictionary.decode(dictionary.encode(images)).clamp(0, 1)
+    psnr = -10 * (again - images).square().mean().log10().item()
+    some = scenes.batch(np.arange(min(2000, len(scenes))), device)
+    used = len(dictionary.encode(some).unique())
+    path.with_suffix(".json").write_text(json.dumps({"psnr_db": psnr, "words_used": used}))
+    grid(path, _bytes(torch.stack([images, again], 1).flatten(0, 1)))
+
+
 def _tokens_stage(
     model: TokenModel,
     dictionary: Dictionary,
     scenes: Scenes,
     words: Tensor,
-    size: dict[str, int],
+    size: dict[str, Any],
     leg: Leg,
 ) -> bool:
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
@@ -200,7 +259,7 @@ def _tokens_stage(
         leg=leg,
         modules={"tokens": model},
         loss=loss,
-        steps=size["again" if leg.base else "tokens"],
+        steps=(size["again"] if leg.base else size)["tokens"],
         lr=2e-3,
         hidden=(".qkv.", ".out.", ".up.", ".down.", ".head."),
         rates={"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias": 2.0},
@@ -221,8 +280,7 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path, temperature: floa
         route = model.route(batch)
         chosen[(route.index + layer)[route.gain > 0]] = True
     model.freeze()
-    if not isinstance(dictionary.decoder.first, Integer):  # a base's is rounded already
-        dictionary.decoder.freeze()
+    dictionary.decoder.freeze()
     config = {
         "shape": s.as_dict(),
         "words": list(VOCABULARY),

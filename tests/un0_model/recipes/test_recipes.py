@@ -79,7 +79,7 @@ def test_another_gate_trains_and_draws(kind, tmp_path):
 
 def going_on(base, out, **given):
     config = {"budget": "smoke", "seed": 4, "device": "cpu", "threads": None, "limit_s": None}
-    config |= {"out": str(out), "shape": {}, "base": str(base), **given}
+    config |= {"out": str(out), "shape": {}, "base": str(base), "only": None, **given}
     return start(un0.main, un0.BUDGETS, "un0", config)
 
 
@@ -89,14 +89,34 @@ def test_a_base_is_trained_on_and_what_it_cost_is_counted_in(trained, tmp_path):
     (base / "training.json").write_text(json.dumps(summary(trained)))
     assert going_on(base, tmp_path / "on") == 0
     before, after = load_file(base / "un0.safetensors"), load_file(tmp_path / "on/un0.safetensors")
-    for name, tensor in before.items():  # the dictionary stays, the tokens are trained on
-        assert name.startswith("tokens.") or torch.equal(after[name], tensor), name
+    for name, tensor in before.items():  # the words stay; tokens and decoder are trained on
+        if name.startswith("dictionary.encoder"):
+            assert torch.equal(after[name], tensor), name
+    assert not torch.equal(
+        before["dictionary.decoder.fine.bias"], after["dictionary.decoder.fine.bias"]
+    )
     assert not torch.equal(before["tokens.word.weight"], after["tokens.word.weight"])
     cost = json.loads((tmp_path / "on/training.json").read_text())
-    own = sum(leg["cpu_s"] for leg in cost["stages"]["tokens"]["legs"])
+    own = sum(leg["cpu_s"] for stage in cost["stages"].values() for leg in stage["legs"])
     assert cost["cpu_s"] == pytest.approx(own + cost["base"]["cpu_s"], abs=0.1)
-    assert set(cost["stages"]) == {"tokens"}
+    assert set(cost["stages"]) == {"decoder", "tokens"}
     assert set(cost["base"]["stages"]) == {"dictionary", "tokens"}
+
+
+@pytest.mark.parametrize(("only", "other"), (("tokens", "dictionary"), ("decoder", "tokens")))
+def test_one_stage_alone_leaves_the_other_as_it_was(trained, tmp_path, only, other):
+    base = tmp_path / "base"
+    shutil.copytree(trained, base)
+    (base / "training.json").write_text(json.dumps(summary(trained)))
+    assert going_on(base, tmp_path / "on", only=only) == 0
+    before, after = load_file(base / "un0.safetensors"), load_file(tmp_path / "on/un0.safetensors")
+    same = {name for name, was in before.items() if torch.allclose(after[name], was)}
+    assert {name for name in before if name.startswith(other)} <= same < set(before)
+
+
+def test_a_stage_that_no_base_goes_on_with_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="decoder, tokens"):
+        going_on(tmp_path, tmp_path / "on", only="dictionary")
 
 
 def test_a_base_without_its_cost_or_with_another_shape_is_refused(trained, tmp_path):
