@@ -43,7 +43,7 @@ from suites.proc.sets import to_jsonl
 
 __all__ = ["STAGES", "audit"]
 
-OWN = "harness.systems."  # adapters of this repository, whose replays may support a claim
+REPLAYS = ("harness.systems.un0.Un0System",)  # those whose replay may support a claim
 STAGES = ("measure", "score", "judge", "report")
 NEEDS = {"score": "requests.parquet", "judge": "items.parquet", "report": "verdicts.json"}
 NULL = {"_target_": "harness.systems.null.NullSystem", "batch": 16}
@@ -102,6 +102,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     meter.start()
     try:
         machine = _prepare(config, run, prompts, claims, meter)
+        asked = load_claims_file(run / "claims.yaml")
         boards = [d.domain for d in meter.describe().domains if d.domain.startswith("gpu:")]
         accelerated = bool(machine["accelerators"] or boards)
         journal = Journal(run)
@@ -124,6 +125,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
                 meter=meter,
                 journal=journal,
                 accelerated=accelerated,
+                gated=any(claim.quantity == "gate_share" for claim in asked),
                 draws=Draws(prompts.prompts, core=plan.core, seed=plan.seed, salt=_salt(run)),
                 step=step,
             )
@@ -136,10 +138,16 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     boundaries = boundaries_of(devices=devices, pue=pue, accelerated=accelerated)
     machine["boundaries"] = [dataclasses.asdict(boundary) for boundary in boundaries]
     bundle.write_json(run / "environment.json", machine)
-    own = [n for n in names if str(config["systems"][n].get("_target_", "")).startswith(OWN)]
+    own = [name for name in names if _own(systems[name].config)]
     settings = _settings(suite, machine, session.pairs()) | {"own_systems": own}
     bundle.write_json(run / "settings.json", settings)
     journal.compact()
+
+
+def _own(config: Mapping[str, Any]) -> bool:
+    """Whether a system is this repository's code and nothing else: its arguments are plain."""
+    plain = not any(isinstance(value, Mapping | list) for value in config.values())
+    return plain and config.get("_target_") in REPLAYS
 
 
 def _salt(run: Path) -> str:

@@ -158,7 +158,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _bench(arguments: argparse.Namespace) -> int:
     print(f"{'kernel':<38} {'us a call':>10} {'times':>8}  beside")
-    for row in importlib.import_module("un0_model.bench").kernels():
+    for row in getattr(importlib.import_module("un0_model.bench"), arguments.what)():
         note = f"; {row.note}" if row.note else ""
         print(
             f"{row.kernel:<38} {row.seconds * 1e6:>10.1f} {row.ratio:>8.2f}  {row.beside}{note}",
@@ -196,8 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     add("meters", _meters, "list what can be metered here, and why the rest cannot")
     claims = add("claims", _claims, "list claims, or explain those named")
     claims.add_argument("ids", nargs="*", metavar="CLAIM")
-    bench = add("bench", _bench, "time the model's kernels beside this machine's own rates")
-    bench.add_argument("what", choices=("kernels",))
+    bench = add("bench", _bench, "time the model's kernels, or what its gate costs")
+    bench.add_argument("what", choices=("kernels", "gate"))
     train = add("train", _train, "train a shipped weight again")
     train.add_argument("recipe", choices=RECIPES)
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. budget=gpu")

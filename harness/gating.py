@@ -19,7 +19,8 @@ __all__ = ["gate_share"]
 
 NAME = "the gate's share of processor time"
 MIN_ROUNDS = 12
-WIDEST = 0.01  # half an interval; wider says nothing
+WIDEST = 0.01  # half an interval; a wider one cannot support
+_STAGES = ("whole", "decided", "gathered", "resident")
 
 
 def gate_share(evidence: Evidence, claim: Claim) -> Finding:
@@ -30,23 +31,26 @@ def gate_share(evidence: Evidence, claim: Claim) -> Finding:
     """
     assert claim.threshold is not None  # the loader refuses the claim without one
     rounds: dict[int, dict[str, float]] = {}
+    faults: dict[int, str] = {}
     for row in evidence.windows:
-        if row["kind"] == "gate" and row["system"] == evidence.candidate:
-            if row["void"]:
-                reason = f"The replay {row['order']} does not count: {row['reason']}."
-                return Finding(part=unmeasured(NAME, claim.threshold, reason))
+        if row["kind"] != "gate" or row["system"] != evidence.candidate:
+            continue
+        if row["void"]:
+            faults[row["pair"]] = f"{row['order']}: {row['reason']}"
+        else:
             rounds.setdefault(row["pair"], {})[row["order"]] = row["cpu_s"] / row["requests"]
-    cost = {
-        stage: np.array([one[stage] for one in rounds.values() if len(one) == 4])
-        for stage in ("whole", "decided", "gathered", "resident")
-    }
+    whole_rounds = [r for n, r in rounds.items() if n not in faults and len(r) == len(_STAGES)]
+    cost = {stage: np.array([one[stage] for one in whole_rounds]) for stage in _STAGES}
     whole = cost["whole"]
     if len(whole) < MIN_ROUNDS:
         reason = (
-            "The candidate's gate was not replayed: the system offers no replay, or does not work "
-            "on local processors alone."
-            if not rounds
-            else f"{len(whole)} rounds of replay are complete; {MIN_ROUNDS} would decide."
+            f"{len(whole)} rounds of replay count; {MIN_ROUNDS} would decide."
+            if rounds or faults
+            else "The candidate's gate was not replayed: the system offers no replay, or does not "
+            "work on local processors alone."
+        )
+        reason += "".join(
+            f" A round does not count ({fault})." for fault in list(faults.values())[:1]
         )
         return Finding(part=unmeasured(NAME, claim.threshold, reason))
     shares = (whole - cost["gathered"]) / whole
@@ -82,6 +86,6 @@ def gate_share(evidence: Evidence, claim: Claim) -> Finding:
         told = f"{reason} The replay is the system's own code, and cannot support a claim of it."
         return Finding(part=replace(part, outcome="not_measured", reason=told), p_refuted=p_above)
     if found.high - found.low > 2 * WIDEST:
-        told = f"{reason} The interval is wider than {WIDEST:.0%} either way."
-        return Finding(part=replace(part, reason=told))
+        told = f"{reason} The interval is wider than {WIDEST:.0%} either way: too wide to support."
+        return Finding(part=replace(part, reason=told), p_refuted=p_above)
     return Finding(part=part, supports=found.high <= claim.threshold, p_refuted=p_above)

@@ -21,12 +21,12 @@ from harness import environment
 from harness.boundaries import on_processors
 from harness.bundle import disk, image_path, read_json, resume_command, write_image, write_json
 from harness.draw import Draws
-from harness.errors import InputError
+from harness.errors import InputError, SystemFailed
 from harness.journal import BlockRecord, Journal, WindowRecord
 from harness.plan import Plan, SystemPlan, wanted_pairs
 from harness.protocols import Meter
 from harness.records import Failure, MachineState, TraceRow, Window
-from harness.replay import STAGES, replayed
+from harness.replay import STAGES, Replayed, replayed
 from harness.steady import STEADY, lead_in, steady
 from harness.windows import Asked, Batch, Served, asked, core_rows, draw_fillers, rows, serve
 from harness.worker import Worker
@@ -73,6 +73,7 @@ class Session:
     journal: Journal
     draws: Draws
     accelerated: bool = False
+    gated: bool = False  # a claim asks what the candidate's gate costs
     step: Step = lambda what, done, total: None
     _batch_s: dict[str, float] = field(default_factory=dict)
     _min_s: float = 0.0
@@ -189,34 +190,51 @@ class Session:
 
     def gate(self, worker: Worker) -> None:
         """Replays the candidate without parts of its gate's work, where it can be (replay.py)."""
-        if not worker.replays or not on_processors(self._plan_of(worker).device, self.accelerated):
+        local = on_processors(self._plan_of(worker).device, self.accelerated)
+        if not (self.gated and worker.replays and local):
             return
-        done = len(self.journal.windows("gate", worker.name)) // len(STAGES)
-        for nth in range(done, self.plan.gate_rounds):
+        known = Counter(
+            record.window.pair for record in self.journal.records if record.window.kind == "gate"
+        )
+        began_s = time.monotonic()
+        for nth in (n for n in range(self.plan.gate_rounds) if known[n] < len(STAGES)):
+            if time.monotonic() - began_s > self.plan.gate_limit_s:
+                return
             self.step(f"gate round {nth + 1}", 0, 0)
             numbers = [self.journal.open_window() for _ in STAGES]
             stream = self._asked(worker, numbers[0], ()).batches
             batches = [next(stream) for _ in range(GATE_BATCHES)]
             worker.cont()
-            found = replayed(worker, batches)
+            try:
+                found = replayed(worker, batches, stream)
+            except (SystemFailed, InputError) as error:  # the rest of the audit stands without it
+                now = time.perf_counter_ns()
+                found = {"whole": Replayed(start_ns=now, end_ns=now, fault=str(error))}
             worker.stop()
-            for number, (stage, one) in zip(numbers, found.items(), strict=True):
-                window = Window(
-                    id=f"w{number:04d}",
-                    kind="gate",
-                    system=worker.name,
-                    pair=nth,
-                    order=stage,
-                    batch=self._plan_of(worker).batch,
-                    requests=one.requests,
-                    start_ns=one.start_ns,
-                    end_ns=one.end_ns,
-                    cpu_s=one.cpu_s,
-                    void=bool(one.fault),
-                    reason=one.fault or "replay: no joules of its own",
-                )
-                batches_of = _batch_rows(window.id, one.digests)
-                self.journal.add(WindowRecord(window=window, batches=batches_of))
+            for number, (stage, one) in zip(numbers, found.items(), strict=False):
+                self._record_gate(worker, number, nth, stage, one)
+            if len(found) < len(STAGES):
+                return
+
+    def _record_gate(
+        self, worker: Worker, number: int, nth: int, stage: str, one: Replayed
+    ) -> None:
+        """Puts one stage of a round of replays on disk; it has no joules of its own."""
+        window = Window(
+            id=f"w{number:04d}",
+            kind="gate",
+            system=worker.name,
+            pair=nth,
+            order=stage,
+            batch=self._plan_of(worker).batch,
+            requests=one.requests,
+            start_ns=one.start_ns,
+            end_ns=one.end_ns,
+            cpu_s=one.cpu_s,
+            void=bool(one.fault),
+            reason=one.fault or "stages of a round share its span; joules are not told apart",
+        )
+        self.journal.add(WindowRecord(window=window, batches=_batch_rows(window.id, one.digests)))
 
     def null(self, nth: int) -> None:
         """Audits the constant image, alone, before the first and after the last block."""

@@ -30,6 +30,7 @@ class Plan:
     latency_s: float = 5.0
     latency_limit_s: float = 20.0
     gate_rounds: int = 20
+    gate_limit_s: float = 90.0
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -191,8 +191,8 @@ class Window:
     A gate window is one stage of a round of replays (harness.replay): `order` names the stage,
     `pair` the round, whose stages take turns between `start_ns` and `end_ns`.
 
-    `cpu_s` is processor time of the worker's whole process tree, read by the parent; `failures`
-    are the requests among `requests` that gave no image.
+    `cpu_s` is processor time of the worker's whole process tree, read by the parent (of a gate
+    window: of the worker process alone); `failures` are the requests that gave no image.
     """
 
     id: str

@@ -1,32 +1,34 @@
 """What the gate costs: the same requests served again with parts of its work left out.
 
-The stages of `protocols.Replays` take turns batch by batch, forwards and backwards, so that
-whatever drifts meets all of them alike. Processor time is the worker process's own clock, read by
-the parent to the nanosecond; what its children spend is not on that clock, and is refused.
+The stages of `protocols.Replays` take turns, forwards and backwards, so that whatever drifts meets
+all of them alike. Before each timed batch the system serves another one in its usual way, so that
+its caches hold what they would hold in service. Processor time is the worker process's own clock,
+read by the parent to the nanosecond; what its children spend is not on it, and is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import SystemFailed
+from harness.records import Failure
 from harness.windows import Batch
-from harness.worker import Worker
+from harness.worker import Answer, Worker
 
 __all__ = ["STAGES", "Replayed", "replayed"]
 
 STAGES = ("whole", "decided", "gathered", "resident")
-TURNS = 4  # each stage's, on each batch
+TURNS = 2  # timed, of each stage on each batch
 ELSEWHERE = 0.05  # of the processor time, spent outside the worker's own process
 TICK_S = 0.02  # of the coarser clock that sees the whole process tree, at both ends
 
 
 @dataclass(slots=True, kw_only=True)
 class Replayed:
-    """One stage of one round: its requests, seconds of processor, and why it does not count."""
+    """One stage of one round: timed requests, seconds of processor, and why it does not count."""
 
     start_ns: int = 0
     end_ns: int = 0
@@ -35,24 +37,33 @@ class Replayed:
     digests: list[tuple[Batch, str]] = field(default_factory=list)
     fault: str = ""
 
+    def check(self, answer: Answer, served: str) -> None:
+        """Notes a fault where a request failed, or images are not those served in the usual way."""
+        if any(isinstance(image, Failure) for image in answer.images):
+            self.fault = "a request of it failed"
+        elif _digest(answer) != served:
+            self.fault = "its images are not those that the system serves"
 
-def replayed(worker: Worker, batches: Sequence[Batch]) -> dict[str, Replayed]:
-    """One round: every stage of every batch, untimed once and then in turns."""
+
+def replayed(
+    worker: Worker, batches: Sequence[Batch], others: Iterator[Batch]
+) -> dict[str, Replayed]:
+    """One round: every stage of every batch, once untimed and then in turns."""
     found = {stage: Replayed(start_ns=time.perf_counter_ns()) for stage in STAGES}
     tree_before, own_before = worker.cpu_s(), worker.clock_s()
     for batch in batches:
-        for stage in STAGES:  # `whole` notes what the others replay
-            answer = worker.generate(batch.requests, stage)
-            digest = hashlib.sha256(answer.payload).hexdigest()
-            found[stage].digests.append((batch, digest))
-            if digest != found["whole"].digests[-1][1]:
-                found[stage].fault = "its images are not those of the whole run"
+        served = _digest(worker.generate(batch.requests))
+        for stage, one in found.items():  # `whole` notes what the others replay
+            one.check(worker.generate(batch.requests, stage), served)
+            one.digests.append((batch, served))
         for turn in range(TURNS):
             for stage in STAGES if turn % 2 else reversed(STAGES):
+                worker.generate(next(others).requests)
                 before = worker.clock_s()
-                worker.generate(batch.requests, stage)
+                answer = worker.generate(batch.requests, stage)
                 found[stage].cpu_s += worker.clock_s() - before
                 found[stage].requests += len(batch.requests)
+                found[stage].check(answer, served)
     tree_after, own_after = worker.cpu_s(), worker.clock_s()
     if tree_before is None or tree_after is None:
         raise SystemFailed(f"System '{worker.name}' went away while its gate was replayed.")
@@ -62,3 +73,7 @@ def replayed(worker: Worker, batches: Sequence[Batch]) -> dict[str, Replayed]:
         if elsewhere > ELSEWHERE * (own_after - own_before) + TICK_S:
             one.fault = "part of the work ran outside the worker's own process"
     return found
+
+
+def _digest(answer: Answer) -> str:
+    return hashlib.sha256(answer.payload).hexdigest()

@@ -280,7 +280,8 @@ def _distribution(
 
 
 def _facts(manifest: Row, evidence: Evidence) -> tuple[tuple[str, str], ...]:
-    pairs = {r["pair"] for r in evidence.windows if r["pair"] is not None and not r["void"]}
+    blocks = [r for r in evidence.windows if r["kind"] == "block" and not r["void"]]
+    pairs = {r["pair"] for r in blocks}
     core = [r for r in costs.scored_core(evidence) if r["system"] == evidence.candidate]
     return (
         ("Suite", _words(manifest.get("suite"))),

@@ -1,6 +1,6 @@
 """Times Un0's kernels beside what this machine can do at best, and beside what they replace.
 
-    un0bench bench kernels
+    un0bench bench kernels|gate
 
 Every row is a ratio of two things timed in turns within one run; the least of the turns counts.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -25,15 +26,19 @@ from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, TOKENS, WORDS, Dictionary
 from un0_model.fused_gate import gated, gather
 from un0_model.integer import Integer
+from un0_model.kernel import FusedTokens
 from un0_model.pipeline import Un0
+from un0_model.replay import Noted
 from un0_model.tokens import TokenModel, uniforms
 from un0_model.vnni import multiply, pack
 
-__all__ = ["Row", "kernels"]
+__all__ = ["Row", "gate", "kernels"]
 
 TURNS = 5
 TURN_S = 0.05
 NEURONS, WIDTH, KEPT = 65_536, 256, 64  # a layer of which 0.1% serves
+KEEPS = (2, 8, 32, 128, 512, 819)  # of 8,192 neurons a layer: 0.02% to 10%
+BATCH, FEATURES = 16, 15  # captions of at least 8 words: words and pairs that propose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +54,58 @@ class Row:
 
 def kernels() -> Iterator[Row]:
     """Times every kernel on one thread; yields as it goes, the machine's own rates first."""
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    try:
+    with _one_thread():
         rate, bandwidth = yield from _machine()
         yield from _products(rate)
         yield from _layer(bandwidth)
         yield from _model(rate)
+
+
+def gate() -> Iterator[Row]:
+    """What the gate costs a picture, from few neurons that serve to many; untrained weights.
+
+    The shipped shape, with as many proposals a word as give candidates enough to the shortest
+    caption. Every picture is drawn again and again here, so the gate's tables are in the caches;
+    an audit's replay keeps them as they are in service.
+    """
+    model = Un0.from_pretrained(Path(str(resources.files("un0_model"))) / "weights" / "un0")
+    words, noise = model.words(model.config["card_captions"]), uniforms(range(BATCH))
+    words = words[(words > 0).sum(1) >= FEATURES // 2 + 1][:BATCH]
+    for keep in KEEPS:
+        with _one_thread():
+            torch.manual_seed(0)
+            shipped = model.tokens.shape
+            tokens = TokenModel(
+                replace(shipped, keep=keep, proposals=max(shipped.proposals, 2 * keep // FEATURES))
+            )
+            tokens.freeze()
+            noted = Noted(FusedTokens(tokens), words)
+
+            def picture(stage: str, noted: Noted = noted) -> np.ndarray:
+                if stage == "whole":
+                    return model.decoder(noted.writer.generate(words, noise))
+                return model.decoder(noted.generate(stage, noise, 1.0))
+
+            stages = ("whole", "decided", "gathered")
+            found = _in_turns({stage: partial(picture, stage) for stage in stages})
+        whole, decided, gathered = (found[stage] for stage in stages)
+        yield Row(
+            kernel=f"picture without gate, {keep / shipped.neurons:.2%} active",
+            beside="the same with its gate",
+            ratio=whole / gathered,
+            seconds=gathered / BATCH,
+            note=f"of the whole {(whole - decided) / whole:.1%} decides and "
+            f"{(decided - gathered) / whole:.1%} fetches",
+        )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(before[0])
         numba.set_num_threads(before[1])

@@ -182,7 +182,8 @@ def _decidable(claim: Claim, path: Path) -> None:
     ratio = claim.quantity in ("energy", "processor_time")
     problems = {
         "threshold": claim.quantity != "quality" and not (claim.threshold or 0) > 0,
-        "direction": claim.quantity != "quality" and claim.direction is None,
+        "direction": (claim.quantity != "quality" and claim.direction is None)
+        or (claim.quantity == "gate_share" and claim.direction != "at_most"),
         "boundary": claim.quantity == "energy" and claim.boundary is None,
         "endpoints": claim.quantity == "quality" and not claim.endpoints,
         "min_pairs": ratio and claim.min_pairs < 6,
@@ -192,7 +193,9 @@ def _decidable(claim: Claim, path: Path) -> None:
         if wrong:
             remedy = {
                 "threshold": "write a number above 0",
-                "direction": "write at_least or at_most",
+                "direction": "write at_most"
+                if claim.quantity == "gate_share"
+                else "write at_least or at_most",
                 "boundary": "write device, node or facility",
                 "endpoints": "list at least one endpoint",
                 "min_pairs": "write 6 or more; the interval is made from six pilot pairs",

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from harness import bundle, cli, inputs, scoring
+from harness import audit, bundle, cli, inputs, scoring
 from harness.metrics.reference import Reference
 from harness.metrics.summary import Table
 from harness.verify import verify
@@ -32,7 +32,7 @@ SMALL = [
     "suite.sizes.mini.warmup_s=0.1",
     "+suite.sizes.mini.latency_s=0.05",
     "+suite.sizes.mini.latency_requests=5",
-    "+suite.sizes.mini.gate_rounds=2",
+    "+suite.sizes.mini.gate_rounds=3",
 ]
 PAIR = ["system=[renderer,null]", "candidate=null", "baseline=renderer"]
 
@@ -157,27 +157,38 @@ def gate_windows(out, candidate):
 def test_a_gate_is_replayed_in_rounds_of_stages_over_the_same_requests(tmp_path):
     rows = gate_windows(tmp_path, "Gated")
     stages = ["whole", "decided", "gathered", "resident"]
-    assert [(r["pair"], r["order"]) for r in rows] == [(n, s) for n in range(2) for s in stages]
+    assert [(r["pair"], r["order"]) for r in rows] == [(n, s) for n in range(3) for s in stages]
     assert not any(r["void"] for r in rows) and all(r["cpu_s"] > 0 for r in rows)
     batches = bundle.read_table(tmp_path / "g", "batches")
-    rounds = [{r["window"] for r in rows if r["pair"] == n} for n in range(2)]
+    rounds = [{r["window"] for r in rows if r["pair"] == n} for n in range(3)]
     for windows in rounds:
         hashes = [(b["first_index"], b["sha256"]) for b in batches if b["window"] in windows]
         assert len(hashes) == 4 * len(set(hashes)) > 0
     assert verify(tmp_path / "g") == []
+    assert "- Pairs of blocks: 2" in (tmp_path / "g" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("candidate", "fault"),
-    [("GatedElsewhere", "not those of the whole run"), ("GatedInChildren", "outside the worker")],
+    [
+        ("GatedElsewhere", "not those that the system serves"),
+        ("GatedInChildren", "outside the worker"),
+    ],
 )
-def test_a_replay_of_other_images_or_by_a_child_does_not_count(tmp_path, candidate, fault):
+def test_a_replay_that_is_none_does_not_count_and_the_audit_goes_on(tmp_path, candidate, fault):
     rows = gate_windows(tmp_path, candidate)
     assert all(fault in r["reason"] for r in rows if r["void"])
     assert any(r["void"] for r in rows)
     found = bundle.read_json(tmp_path / "g" / "verdicts.json")
     verdict = next(v for v in found if v["claim"] == "gating-negligible")
     assert verdict["outcome"] == "not_measured" and fault in verdict["reasons"][0]
+
+
+def test_only_this_repositorys_own_code_is_believed_for_itself():
+    own = {"_target_": "harness.systems.un0.Un0System", "threads": 1}
+    assert audit._own(own)
+    assert not audit._own({**own, "model": {"_target_": "other.code"}})
+    assert not audit._own({**own, "_target_": "toy_systems.Gated"})
 
 
 # Verification ----------------------------------------------------------------------------------

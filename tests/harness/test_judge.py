@@ -167,6 +167,7 @@ def test_the_gates_share_is_decided_by_its_upper_end():
         for share, spread in ((0.01, 0.005), (0.2, 0.005), (0.029, 0.005), (0.01, 0.1))
     ]
     assert outcomes == ["supported", "refuted", "inconclusive", "inconclusive"]
+    assert judged(with_gate(0.3, 0.1), GATE)[0].outcome == "refuted"  # wide, and far beyond
     verdict = judged(with_gate(0.01, 0.001), GATE)[0]
     assert verdict.estimate == pytest.approx(0.01, abs=1e-3)
     assert "decision 0.80%" in verdict.reasons[0] and "dispatch 0.19%" in verdict.reasons[0]
@@ -175,6 +176,10 @@ def test_the_gates_share_is_decided_by_its_upper_end():
 def test_a_replay_counts_when_whole_and_supports_only_by_our_own_code():
     assert judged(with_gate(0.01, 0.005, rounds=11), GATE)[0].outcome == "not_measured"
     assert judged(with_gate(0.01, 0.005, void=True), GATE)[0].outcome == "not_measured"
+    hiccup = with_gate(0.01, 0.005)
+    hiccup.windows[-1] |= {"void": True, "reason": "a request of it failed"}
+    verdict = judged(hiccup, GATE)[0]
+    assert (verdict.outcome, verdict.evidence[0].n) == ("supported", 19)
     assert judged(with_gate(0.01, 0.005, own=False), GATE)[0].outcome == "not_measured"
     assert judged(with_gate(0.2, 0.005, own=False), GATE)[0].outcome == "refuted"
     assert judged(evidence(n=0, controls=False), GATE)[0].outcome == "not_measured"

@@ -64,6 +64,7 @@ def test_an_unknown_claim_names_the_nearest():
         (("at_least", "at_last"), "write at_least or at_most"),
         (("processor_time", "enery"), "quantity is 'enery'"),
         (("processor_time", "energy"), "boundary"),
+        (("processor_time", "gate_share"), "write at_most"),
         (("statement: Ten times.\n", ""), "the key statement is missing"),
         (("id: mine", "id: 3"), "id is 3; write text"),
         (("threshold: 10", "threshold: 10\nalpha: 0.1"), "write 0.025"),

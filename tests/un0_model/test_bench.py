@@ -31,6 +31,16 @@ def test_products_are_told_as_ratios_and_shares_of_the_rate(monkeypatch):
         assert row.note.endswith("of the matrix rate")
 
 
+def test_the_gate_is_told_as_shares_of_a_picture_from_few_neurons_to_many(monkeypatch):
+    monkeypatch.setattr(bench, "TURN_S", 1e-3)
+    monkeypatch.setattr(bench, "TURNS", 1)
+    monkeypatch.setattr(bench, "KEEPS", (2, 32))
+    few, many = bench.gate()
+    assert "0.02% active" in few.kernel and "0.39% active" in many.kernel
+    assert all(row.ratio > 0 and row.seconds > 0 for row in (few, many))
+    assert "decides and" in few.note
+
+
 def test_the_float_model_beside_is_the_shipped_one_before_rounding():
     model = Un0.from_pretrained(WEIGHTS)
     tokens, dictionary = bench._in_floats(model)

@@ -142,8 +142,9 @@ def _autoencoder_stage(
 
     name = f"latents-{len(scenes)}-{fingerprint(vae)}.npy"
     latents = torch.from_numpy(kept(leg.out / name, encode))
-    # latents reach the denoiser at unit deviation, as every pipeline's scaling_factor promises
-    vae.register_to_config(scaling_factor=round(1 / latents[:5000].float().std().item(), 4))
+    if not leg.base:
+        # latents reach the denoiser at unit deviation, as every pipeline's scaling_factor promises
+        vae.register_to_config(scaling_factor=round(1 / latents[:5000].float().std().item(), 4))
     return latents
 
 
@@ -170,7 +171,7 @@ def _decoder_stage(
         leg=leg,
         modules={"decoder": vae.decoder},
         loss=loss,
-        steps=size["again"]["decoder"],
+        steps=leg.steps_of("decoder", size),
         lr=1e-3,
         hidden=("decoder.",),
         ema=0.999,
@@ -215,7 +216,7 @@ def _denoiser_stage(
     )
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
-        index = rng.integers(count, size=size["batch"])
+        index = scenes.draw(rng, size["batch"], lean=leg.base is not None)
         clean = (latents[torch.from_numpy(index)].float() * scale).to(leg.device)
         index[rng.random(len(index)) < DROPPED] = count
         text = torch.from_numpy(index)
@@ -270,7 +271,7 @@ def _denoiser_stage(
         leg=leg,
         modules={"transformer": pipe.transformer, "text_encoder": pipe.text_encoder},
         loss=loss,
-        steps=(size["again"] if leg.base else size)["denoiser"],
+        steps=leg.steps_of("denoiser", size),
         lr=1e-3,
         hidden=("transformer_blocks.", "encoder.layers."),
         ema=0.999,

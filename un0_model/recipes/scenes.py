@@ -18,6 +18,7 @@ __all__ = ["Scenes", "words_of"]
 
 _INDEX = {word: i + 1 for i, word in enumerate(VOCABULARY)}  # 0 pads
 CHUNK = 1000
+LATE = ("counting", "binding", "size", "text")  # what both models draw worst, ADR 0015
 
 
 def words_of(text: str, length: int) -> list[int]:
@@ -36,6 +37,7 @@ class Scenes:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"scenes-{count}-{seed}.npy"
         self.captions: list[str] = []
+        late: list[int] = []
         done = path.exists()
         part = path.with_suffix(f".{os.getpid()}.npy")
         images = (
@@ -49,6 +51,7 @@ class Scenes:
             rng = np.random.default_rng([seed, first])
             specs, _ = draw_batch(rng, min(CHUNK, count - first))
             self.captions += [caption(s) for s in specs]
+            late += [first + i for i, s in enumerate(specs) if s["category"] in LATE]
             if not done:
                 for i, spec in enumerate(specs):
                     images[first + i] = render(spec, rng)
@@ -56,11 +59,18 @@ class Scenes:
             images.flush()
             part.rename(path)
             images = np.load(path, mmap_mode="r")
-        self.images = images
+        self.images, self.late = images, np.array(late)
         self.words = torch.tensor([words_of(c, caption_words) for c in self.captions])
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def draw(self, rng: np.random.Generator, count: int, lean: bool) -> np.ndarray:
+        """Rows at random; where it leans, every other one of a category that is learned late."""
+        index = rng.integers(len(self), size=count)
+        if lean:
+            index[::2] = rng.choice(self.late, size=len(index[::2]))
+        return index
 
     def batch(self, index: np.ndarray, device: str = "cpu") -> Tensor:
         """Images [B, 3, 64, 64] in [0, 1] at the given rows."""

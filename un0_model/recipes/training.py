@@ -50,7 +50,8 @@ class Leg:
     """One call of a recipe: it goes on under `out` until done, or until `limit_s` has passed.
 
     `shape` holds what the model shall have otherwise than the shipped one; `base` is a folder of
-    weights to go on from instead of from nothing, and `only` the one stage of it to go on with.
+    weights to go on from instead of from nothing, `only` the one stage of it to go on with, and
+    `steps` how long.
     """
 
     out: Path
@@ -60,6 +61,7 @@ class Leg:
     shape: Mapping[str, int | str] = field(default_factory=dict)
     base: Path | None = None
     only: str | None = None
+    steps: int | None = None
     began_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -69,6 +71,11 @@ class Leg:
     def wants(self, stage: str) -> bool:
         """Whether a run from a base has this stage."""
         return self.only in (None, stage)
+
+    def steps_of(self, stage: str, size: Mapping[str, Any]) -> int:
+        """Steps of a stage: as given, or the budget's, for a run from nothing or from a base."""
+        own: int = (size["again"] if self.base else size)[stage]
+        return self.steps or own
 
 
 def summary(out: Path) -> dict[str, Any]:
@@ -112,7 +119,7 @@ def start(
         raise ConfigError(f"budget={budget} is unknown; choose one of {', '.join(budgets)}.")
     if device != "cpu" and not torch.cuda.is_available():
         raise ConfigError(f"device={device} is not on this machine; use device=cpu.")
-    for key, least in (("seed", 0), ("threads", 1), ("limit_s", 0)):
+    for key, least in (("seed", 0), ("threads", 1), ("limit_s", 0), ("steps", 1)):
         value = config[key]
         if value is not None and (not isinstance(value, int) or value < least):
             raise ConfigError(f"{key}={value!r}; it is a whole number of at least {least}.")
@@ -127,6 +134,14 @@ def start(
     if only is not None and (config["base"] is None or only not in later):
         known = ", ".join(later) or "none"
         raise ConfigError(f"only={only}; with base= a stage of {name} to go on with: {known}.")
+    if config["steps"] is not None and only is None:
+        raise ConfigError(f"steps={config['steps']} goes with only=, the stage it is for.")
+    others = [stage for stage in later if stage != only and (out / stage).exists()]
+    if only is not None and others:
+        raise ConfigError(
+            f"only={only}, but {out} holds the stage {others[0]}; choose another out=..., or go on "
+            "from those weights with base=..."
+        )
     base = _base(config["base"], name, out)
     leg = Leg(
         out=out,
@@ -136,6 +151,7 @@ def start(
         shape=shape,
         base=base,
         only=only,
+        steps=config["steps"],
     )
     done = recipe(budget, leg)
     if done:

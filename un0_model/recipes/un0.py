@@ -163,6 +163,7 @@ def _dictionary_stage(
     )
     if not done:
         return None
+    dictionary.to(leg.device)
 
     def encode() -> np.ndarray:
         chunks = [
@@ -198,7 +199,7 @@ def _decoder_stage(
         leg=leg,
         modules={"decoder": dictionary.decoder},
         loss=loss,
-        steps=size["again"]["decoder"],
+        steps=leg.steps_of("decoder", size),
         lr=1e-3,
         hidden=("decoder.",),
         ema=0.999,
@@ -233,7 +234,7 @@ def _tokens_stage(
     leg: Leg,
 ) -> bool:
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
-        index = torch.from_numpy(rng.integers(len(scenes), size=size["batch"]))
+        index = torch.from_numpy(scenes.draw(rng, size["batch"], lean=leg.base is not None))
         with torch.autocast(leg.device, torch.bfloat16):
             return model.loss(
                 scenes.words[index].to(leg.device),
@@ -259,7 +260,7 @@ def _tokens_stage(
         leg=leg,
         modules={"tokens": model},
         loss=loss,
-        steps=(size["again"] if leg.base else size)["tokens"],
+        steps=leg.steps_of("tokens", size),
         lr=2e-3,
         hidden=(".qkv.", ".out.", ".up.", ".down.", ".head."),
         rates={"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias": 2.0},

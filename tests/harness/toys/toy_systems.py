@@ -55,6 +55,18 @@ class GatedElsewhere(Gated):
         return images if stage == "whole" else [255 - image for image in images]
 
 
+class GatedFails(Gated):
+    """Answers a replay without an image, which costs next to nothing."""
+
+    def replay(self, requests, stage):
+        return [Failure(reason="no replay today") for _ in requests]
+
+
+class GatedRaises(Gated):
+    def replay(self, requests):  # the stage is missing
+        return self.generate(requests)
+
+
 class GatedInChildren(Gated):
     """Has its work done by a child, which the worker's own clock does not see."""
 

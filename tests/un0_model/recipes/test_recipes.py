@@ -79,7 +79,8 @@ def test_another_gate_trains_and_draws(kind, tmp_path):
 
 def going_on(base, out, **given):
     config = {"budget": "smoke", "seed": 4, "device": "cpu", "threads": None, "limit_s": None}
-    config |= {"out": str(out), "shape": {}, "base": str(base), "only": None, **given}
+    config |= {"out": str(out), "shape": {}, "base": str(base), "only": None, "steps": None}
+    config |= given
     return start(un0.main, un0.BUDGETS, "un0", config)
 
 
