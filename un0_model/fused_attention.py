@@ -13,7 +13,7 @@ from un0_model.fused_layers import number, size
 from un0_model.tokens import Shape
 from un0_model.vnni import COLUMNS, product
 
-__all__ = ["Cache", "attend", "empty_cache", "keep"]
+__all__ = ["Cache", "attend", "copy_places", "empty_cache", "keep"]
 
 
 class Cache(NamedTuple):
@@ -29,10 +29,10 @@ class Cache(NamedTuple):
     value_step: np.ndarray
 
 
-def empty_cache(shape: Shape, images: int) -> Cache:
-    """Room for every place of so many images, no key or value in it."""
+def empty_cache(shape: Shape, images: int, places: int | None = None) -> Cache:
+    """Room for so many images, no key or value in it; `places` None: for every place."""
     width = shape.width // shape.heads
-    places = -(-(shape.caption + TOKENS) // COLUMNS) * COLUMNS
+    places = -(-(places or shape.caption + TOKENS) // COLUMNS) * COLUMNS
     table = (images, shape.layers, shape.heads)
     return Cache(
         keys=np.zeros((*table, places // COLUMNS, width // 4, 2, 16), np.int32),
@@ -88,6 +88,23 @@ def keep(split, n, image, at, i, cache, scratch):
             key_step[b, i, h, place] = top / np.float32(127)
             key_shift[b, i, h, place] = np.float32(128 * total)
             value_step[b, i, h, place] = value_top / np.float32(127)
+
+
+@compiled
+def copy_places(source, a, target, b):
+    """Image a's places of one cache into image b's of another, as many as both have."""
+    tiles = min(source.keys.shape[3], target.keys.shape[3])
+    places = tiles * COLUMNS
+    for i in range(source.keys.shape[1]):
+        for h in range(source.keys.shape[2]):
+            target.keys[b, i, h, :tiles] = source.keys[a, i, h, :tiles]
+            target.key_step[b, i, h, :places] = source.key_step[a, i, h, :places]
+            target.key_shift[b, i, h, :places] = source.key_shift[a, i, h, :places]
+            for part in range(source.values.shape[3]):
+                target.values[b, i, h, part, : places // 4] = source.values[
+                    a, i, h, part, : places // 4
+                ]
+            target.value_step[b, i, h, :places] = source.value_step[a, i, h, :places]
 
 
 @compiled

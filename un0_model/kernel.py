@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from un0_model.caption_cache import CaptionCache
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, TOKENS
-from un0_model.fused_attention import Cache, attend, empty_cache, keep
+from un0_model.fused_attention import Cache, attend, copy_places, empty_cache, keep
 from un0_model.fused_gate import choose, gated, gather_layers
 from un0_model.fused_layers import BLOCK, Layers, array, in_blocks, layers_of, linear, norm, norm_of
 from un0_model.gate import HashLearned, Route
@@ -83,11 +84,15 @@ def _answer(x, n, i, net, scratch, z, y, hidden):
 
 
 @compiled
-def _write(first, n, words, lengths, rows, gain, uniform, temperature, net, cache, levels, code):
+def _write(
+    first, n, words, lengths, rows, gain, uniform, temperature, net, cache, levels, kept, code
+):
     """Fills code [first : first + n] of [B, 64]; `net` holds the weights that FusedTokens packs.
 
-    rows [n, L, K, 2, D] are the neurons that serve each of these images.
+    rows [n, L, K, 2, D] are the neurons that serve each of these images. `kept` holds read
+    captions, the slot there of each image (-1: none), and whether it is filled.
     """
+    read, slot, filled = kept
     layers = rows.shape[1]
     width, wide_hidden = net.word.shape[1], net.up.bias.shape[1]
     caption = words.shape[1]
@@ -108,6 +113,9 @@ def _write(first, n, words, lengths, rows, gain, uniform, temperature, net, cach
     )
     for b in range(n):  # captions: each reads its own words, all at once
         known = lengths[first + b]
+        if filled[first + b]:
+            copy_places(read, slot[first + b], cache, b)
+            continue
         for p in range(known):
             x[p] = net.word[words[first + b, p]] + net.place[p]
             image[p], at[p], count[p] = b, p, known
@@ -118,6 +126,8 @@ def _write(first, n, words, lengths, rows, gain, uniform, temperature, net, cach
             _answer(x, known, i, net, scratch, z, y, hidden)
             for p in range(known):
                 gated(z[p], rows[b, i], gain[first + b, i], x[p])
+        if slot[first + b] >= 0:
+            copy_places(cache, b, read, slot[first + b])
     for t in range(TOKENS):  # tokens: the block's images side by side
         for b in range(n):
             x[b] = net.place[caption + t]
@@ -176,6 +186,8 @@ class _Net(NamedTuple):
 
 class FusedTokens:
     """A frozen TokenModel's weights, packed for the kernel."""
+
+    captions: CaptionCache | None = None
 
     def __init__(self, model: TokenModel) -> None:
         self.shape, self.model, self.own = model.shape, model, threading.local()
@@ -257,21 +269,39 @@ class FusedTokens:
         arrays of other shapes: the kernel reads what it is told is there.
         """
         self._check(words_BW, uniform_BTQ)
-        route = self.route(words_BW) if route is None else route
+        found = self._remembered(words_BW) if self.captions and route is None else None
+        if found is None:
+            known, nowhere = route or self.route(words_BW), np.full(len(words_BW), -1)
+            gain, kept = array(known.gain), (self._cache(), nowhere, nowhere >= 0)
+        else:
+            gain, rows, kept = found
         code = np.empty((len(words_BW), TOKENS), np.int64)
-        given = (
-            words_BW.numpy(),
-            (words_BW > 0).sum(1).numpy(),
-        )
-        drawn_with = (array(route.gain), array(uniform_BTQ), np.float32(temperature))
+        given = (words_BW.numpy(), (words_BW > 0).sum(1).numpy())
+        drawn_with = (gain, array(uniform_BTQ), np.float32(temperature), self.net)
 
         def write(first: int, n: int) -> None:
-            serve = self.gathered(route, first, n) if rows is None else rows[first : first + n]
-            kept = (self.net, self._cache(), self.levels)
-            _write(first, n, *given, serve, *drawn_with, *kept, code)
+            serve = self.gathered(known, first, n) if rows is None else rows[first : first + n]
+            _write(first, n, *given, serve, *drawn_with, self._cache(), self.levels, kept, code)
 
         in_blocks(write, len(code))
         return torch.from_numpy(code)
+
+    def remember(self, captions: int) -> None:
+        """Keeps what so many captions cost before their first token (caption_cache.py)."""
+        self.captions = CaptionCache(self.shape, captions)
+
+    def _remembered(self, words_BW: Tensor) -> tuple[np.ndarray, np.ndarray, Any] | None:
+        """Gains and neurons of captions, and where they are read; None: no room for so many."""
+        captions = self.captions
+        place = captions.find(words_BW.numpy()) if captions else None
+        if captions is None or place is None:
+            return None
+        slots, filled = place
+        if not filled.all():
+            new = self.route(words_BW[torch.from_numpy(~filled)])
+            captions.gain[slots[~filled]] = new.gain.numpy()
+            captions.rows[slots[~filled]] = self.gathered(new, 0, len(new.gain))
+        return captions.gain[slots], captions.rows[slots], (captions.read, slots, filled)
 
     def gathered(self, route: Route, first: int, n: int) -> np.ndarray:
         """The neurons of n images from `first` on, float32 [n, L, K, 2, D]."""

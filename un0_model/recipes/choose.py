@@ -1,7 +1,7 @@
 """Chooses on `val`: guidance of dense, temperature of un0; batch, threads, precision by speed.
 
     python -m un0_model.recipes.choose un0|dense [prompts]
-    python -m un0_model.recipes.choose dense-optimised|ceilings
+    python -m un0_model.recipes.choose dense-optimised|ceilings|cache
 
 The verifier judges, over as many settings and prompts for one system as for the other; of the
 speeds the least processor time an image wins, which is what `time-1000x` counts. Writes
@@ -32,7 +32,9 @@ from harness.systems.diffusers_pipeline import DiffusersSystem
 from harness.systems.un0 import Un0System
 from suites.proc.render import render
 from suites.proc.sets import load_set, request_seed, select
+from suites.proc.train import draw_batch
 from suites.proc.verify import verify
+from un0_model.caption_cache import CaptionCache
 from un0_model.pipeline import Un0
 
 __all__ = ["main"]
@@ -56,13 +58,14 @@ SPEEDS: dict[str, list[dict[str, Any]]] = {
 }
 BATCHES = (1, 4, 8, 16)
 STEPS, GUIDANCES = (4, 6, 8, 10, 12, 16, 20, 24, 32), (1.0, 1.5, 2.5)
+CACHES, RUNS = {"without": 0, "warm": 16, "cold": 16}, 200
 MARGIN = 0.03  # of verified content: the claims' own
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prints what was found for a name, and writes it."""
     name, count = arguments[0], int(arguments[1]) if len(arguments) > 1 else 100
-    special = {"ceilings": _ceilings, "dense-optimised": _optimised}
+    special = {"ceilings": _ceilings, "dense-optimised": _optimised, "cache": _cache}
     found = special[name]() if name in special else _settings(name, count)
     (FOLDER / "training" / f"choice-{name}.json").write_text(json.dumps(found, indent=1))
     return 0
@@ -154,6 +157,40 @@ def _ceilings() -> dict[str, Any]:
     found = {name: _shares(prompts, _judged(prompts, pictures)) for name, pictures in drawn.items()}
     print(found)
     return {"prompts": len(prompts), **found}
+
+
+def _cache() -> dict[str, Any]:
+    """How often captions return, and what remembering them saves and costs a picture.
+
+    Published: the prompts of `test`, one drawn after the other. Diverse: fresh draws of the
+    training distribution. Costs are the least of RUNS turns of one batch; cold is a cache that
+    forgets every caption before it returns.
+    """
+    rng, un0 = np.random.default_rng(0), Un0.from_pretrained(FOLDER / "un0")
+    published = rng.permutation([p.text for p in load_set("test").prompts for _ in range(4)])
+    asked = {"published": published.tolist(), "diverse": draw_batch(rng, len(published))[1]}
+    found: dict[str, Any] = {"requests": len(published), "hit_rate": {}}
+    for name, texts in asked.items():
+        for size in (100, 1000):
+            cache = CaptionCache(un0.tokens.shape, size)
+            for first in range(0, len(texts), 16):
+                cache.find(un0.words(texts[first : first + 16]).numpy())
+            share = cache.hits / (cache.hits + cache.misses)
+            found["hit_rate"][f"{name}, {size} captions"] = round(share, 4)
+    found["bytes_a_caption"] = CaptionCache(un0.tokens.shape, 1).nbytes
+    one, other = (_requests(load_set("val").prompts[i : i + 16]) for i in (0, 500))
+    systems = {name: _build("un0", {"threads": 1, "cache": size}) for name, size in CACHES.items()}
+    spent: dict[str, list[float]] = {name: [] for name in CACHES}
+    for _ in range(RUNS):
+        for name, system in systems.items():
+            if name == "cold":
+                system.generate(other)
+            began = time.process_time()
+            system.generate(one)
+            spent[name].append((time.process_time() - began) / len(one))
+    found["cpu_s"] = {name: min(runs) for name, runs in spent.items()}
+    print(found)
+    return found
 
 
 def _judged(prompts: Sequence[Prompt], images: Sequence[Any]) -> list[bool]:
