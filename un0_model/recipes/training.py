@@ -187,6 +187,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], **words: str) -> Non
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The array of a file, or one made now and kept there, whole or not at all."""
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}.npy")
         np.save(beside, make())
         beside.rename(path)

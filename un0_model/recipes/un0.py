@@ -288,7 +288,7 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path, temperature: floa
         "temperature": temperature,
         "chosen_in_20000": int(chosen.sum()),
         "card_captions": texts[:100],
-        "training": {k: v for k, v in summary(out).items() if k != "stages"},
+        "training": {k: v for k, v in summary(out).items() if k not in ("stages", "base")},
     }
     tensors = {f"tokens.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"dictionary.{k}": v for k, v in dictionary.state_dict().items()}

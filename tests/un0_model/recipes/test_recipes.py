@@ -93,9 +93,6 @@ def test_a_base_is_trained_on_and_what_it_cost_is_counted_in(trained, tmp_path):
     for name, tensor in before.items():  # the words stay; tokens and decoder are trained on
         if name.startswith("dictionary.encoder"):
             assert torch.equal(after[name], tensor), name
-    assert not torch.equal(
-        before["dictionary.decoder.fine.bias"], after["dictionary.decoder.fine.bias"]
-    )
     assert not torch.equal(before["tokens.word.weight"], after["tokens.word.weight"])
     cost = json.loads((tmp_path / "on/training.json").read_text())
     own = sum(leg["cpu_s"] for stage in cost["stages"].values() for leg in stage["legs"])
@@ -109,7 +106,7 @@ def test_one_stage_alone_leaves_the_other_as_it_was(trained, tmp_path, only, oth
     base = tmp_path / "base"
     shutil.copytree(trained, base)
     (base / "training.json").write_text(json.dumps(summary(trained)))
-    assert going_on(base, tmp_path / "on", only=only) == 0
+    assert going_on(base, tmp_path / "on", only=only, steps=40) == 0
     before, after = load_file(base / "un0.safetensors"), load_file(tmp_path / "on/un0.safetensors")
     same = {name for name, was in before.items() if torch.allclose(after[name], was)}
     assert {name for name in before if name.startswith(other)} <= same < set(before)
