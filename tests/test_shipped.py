@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from diffusers import PixArtAlphaPipeline
 
 from harness.metrics.clip import Judge
 from harness.metrics.reference import load_reference
@@ -88,3 +90,35 @@ def test_training_records_say_what_the_weights_cost():
         record = json.loads((WEIGHTS / "training" / f"{name}.json").read_text())
         assert record["duration_s"] > 0
         assert record["stages"]
+
+
+def probed(captions, asked, answers):
+    """Share of answers that a linear probe reads off the encoder's vector of one word, held out."""
+    pipe = PixArtAlphaPipeline.from_pretrained(WEIGHTS / "dense")
+    text = pipe.tokenizer(captions, padding="max_length", max_length=20, return_tensors="pt")
+    with torch.inference_mode():
+        told = pipe.text_encoder.float()(text.input_ids, attention_mask=text.attention_mask)[0]
+    x = told[torch.arange(len(captions)), torch.tensor(asked)].double()
+    x = torch.cat([(x - x.mean(0)) / (x.std(0) + 1e-6), torch.ones(len(x), 1)], dim=1)
+    y, half = torch.tensor(answers), len(x) // 2
+    known = torch.nn.functional.one_hot(y[:half]).double()
+    ridge = torch.linalg.solve(x[:half].T @ x[:half] + torch.eye(x.shape[1]), x[:half].T @ known)
+    return ((x[half:] @ ridge).argmax(1) == y[half:]).double().mean().item()
+
+
+def test_the_text_encoder_of_dense_passes_on_the_order_of_letters():
+    rng = np.random.default_rng(3)
+    rank = rng.integers(4, size=1000)
+    texts = [f"the letters {' '.join(rng.choice([*'abcdefgh'], 4))} in red" for _ in rank]
+    assert probed(texts, 2 + rank, rank) > 0.9
+
+
+def test_the_text_encoder_of_dense_passes_on_which_object_is_named_first():
+    rng = np.random.default_rng(4)
+    second = rng.integers(2, size=1000)
+    shapes, colours = ["circle", "square", "triangle", "cross"], ["red", "blue", "green", "black"]
+    texts = []
+    for _ in second:
+        (a, b), (c, d) = rng.choice(colours, 2), rng.choice(shapes, 2)
+        texts.append(f"a {a} {c} above a {b} {d}")
+    assert probed(texts, 2 + 4 * second, second) > 0.9
