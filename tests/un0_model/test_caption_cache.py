@@ -5,22 +5,12 @@ import torch
 
 from un0_model.caption_cache import CaptionCache
 from un0_model.kernel import FusedTokens
-from un0_model.tokens import Shape, TokenModel, uniforms
-
-SHAPE = Shape(
-    vocabulary=30, caption=6, width=64, heads=2, layers=2, trunk=32, neurons=64, keep=4, proposals=2
-)
+from un0_model.tokens import uniforms
 
 
-@pytest.fixture(scope="module")
-def writer() -> FusedTokens:
-    torch.manual_seed(0)
-    made = TokenModel(SHAPE).eval()
-    with torch.no_grad():
-        for p in made.parameters():
-            p.add_(torch.randn_like(p) * 0.1)
-    made.freeze()
-    return FusedTokens(made)
+@pytest.fixture
+def writer(model) -> FusedTokens:
+    return FusedTokens(model)
 
 
 def captions(*numbers):
@@ -45,8 +35,8 @@ def test_pictures_are_the_same_cold_warm_mixed_and_without(writer):
     assert torch.equal(found, writer.generate(mixed, other, 0.9))
 
 
-def test_the_caption_asked_for_longest_ago_is_forgotten(writer):
-    cache = CaptionCache(SHAPE, 3)
+def test_the_caption_asked_for_longest_ago_is_forgotten(model):
+    cache = CaptionCache(model.shape, 3)
     for number in (0, 1, 2, 0, 3):  # 1 goes
         cache.find(captions(number).numpy())
     assert [bool(cache.find(captions(n).numpy())[1][0]) for n in (0, 2, 3)] == [True] * 3
@@ -59,11 +49,10 @@ def test_a_batch_that_does_not_fit_is_served_without(writer):
     writer.remember(4)
     assert torch.equal(writer.generate(words, noise, 0.9), plain)
     assert writer.captions.misses == 11
-    writer.captions = None
 
 
-def test_room_is_counted_in_bytes():
-    small, large = CaptionCache(SHAPE, 1), CaptionCache(SHAPE, 10)
+def test_room_is_counted_in_bytes(model):
+    small, large = CaptionCache(model.shape, 1), CaptionCache(model.shape, 10)
     assert large.nbytes == 10 * small.nbytes > 0
     with pytest.raises(ValueError, match="at least 1"):
-        CaptionCache(SHAPE, 0)
+        CaptionCache(model.shape, 0)

@@ -5,22 +5,7 @@ import pytest
 import torch
 
 from un0_model.kernel import FusedTokens
-from un0_model.tokens import Shape, TokenModel, uniforms
-
-SHAPE = Shape(
-    vocabulary=30, caption=6, width=64, heads=2, layers=2, trunk=32, neurons=64, keep=4, proposals=2
-)
-
-
-@pytest.fixture(scope="module")
-def model() -> TokenModel:
-    torch.manual_seed(0)
-    made = TokenModel(SHAPE).eval()
-    with torch.no_grad():
-        for p in made.parameters():
-            p.add_(torch.randn_like(p) * 0.1)
-    made.freeze()
-    return made
+from un0_model.tokens import uniforms
 
 
 @pytest.fixture(scope="module")
