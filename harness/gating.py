@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.findings import Finding, unmeasured
-from harness.records import Claim, Evidence, Part
+from harness.records import GATE_STAGES, Claim, Evidence, Part
 from harness.stats import ALPHA, cluster_interval, non_inferiority
 
 __all__ = ["gate_share"]
@@ -20,7 +20,6 @@ __all__ = ["gate_share"]
 NAME = "the gate's share of processor time"
 MIN_ROUNDS = 12
 WIDEST = 0.01  # half an interval; a wider one cannot support
-_STAGES = ("whole", "decided", "gathered", "resident")
 
 
 def gate_share(evidence: Evidence, claim: Claim) -> Finding:
@@ -39,8 +38,8 @@ def gate_share(evidence: Evidence, claim: Claim) -> Finding:
             faults[row["pair"]] = f"{row['order']}: {row['reason']}"
         else:
             rounds.setdefault(row["pair"], {})[row["order"]] = row["cpu_s"] / row["requests"]
-    whole_rounds = [r for n, r in rounds.items() if n not in faults and len(r) == len(_STAGES)]
-    cost = {stage: np.array([one[stage] for one in whole_rounds]) for stage in _STAGES}
+    whole_rounds = [r for n, r in rounds.items() if n not in faults and len(r) == len(GATE_STAGES)]
+    cost = {stage: np.array([one[stage] for one in whole_rounds]) for stage in GATE_STAGES}
     whole = cost["whole"]
     if len(whole) < MIN_ROUNDS:
         reason = (

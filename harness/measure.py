@@ -7,12 +7,13 @@ opens.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,24 @@ from harness import environment
 from harness.boundaries import on_processors
 from harness.bundle import disk, image_path, read_json, resume_command, write_image, write_json
 from harness.draw import Draws
-from harness.errors import InputError, SystemFailed
+from harness.errors import InputError
 from harness.journal import BlockRecord, Journal, WindowRecord
 from harness.plan import Plan, SystemPlan, wanted_pairs
 from harness.protocols import Meter
 from harness.records import Failure, MachineState, TraceRow, Window
-from harness.replay import STAGES, Replayed, replayed
+from harness.replay import replay_gate
 from harness.steady import STEADY, lead_in, steady
-from harness.windows import Asked, Batch, Served, asked, core_rows, draw_fillers, rows, serve
+from harness.windows import (
+    Asked,
+    Batch,
+    Served,
+    asked,
+    batch_rows,
+    core_rows,
+    draw_fillers,
+    rows,
+    serve,
+)
 from harness.worker import Worker
 
 __all__ = ["Session", "measure"]
@@ -36,7 +47,6 @@ __all__ = ["Session", "measure"]
 COUNTER_TICKS = 50
 STRETCH_S = 0.5
 GPU_WINDOW_S = 10.0
-GATE_BATCHES = 4
 
 Step = Callable[[str, int, int], None]
 
@@ -190,51 +200,10 @@ class Session:
 
     def gate(self, worker: Worker) -> None:
         """Replays the candidate without parts of its gate's work, where it can be (replay.py)."""
-        local = on_processors(self._plan_of(worker).device, self.accelerated)
-        if not (self.gated and worker.replays and local):
-            return
-        known = Counter(
-            record.window.pair for record in self.journal.records if record.window.kind == "gate"
-        )
-        began_s = time.monotonic()
-        for nth in (n for n in range(self.plan.gate_rounds) if known[n] < len(STAGES)):
-            if time.monotonic() - began_s > self.plan.gate_limit_s:
-                return
-            self.step(f"gate round {nth + 1}", 0, 0)
-            numbers = [self.journal.open_window() for _ in STAGES]
-            stream = self._asked(worker, numbers[0], ()).batches
-            batches = [next(stream) for _ in range(GATE_BATCHES)]
-            worker.cont()
-            try:
-                found = replayed(worker, batches, stream)
-            except (SystemFailed, InputError) as error:  # the rest of the audit stands without it
-                now = time.perf_counter_ns()
-                found = {"whole": Replayed(start_ns=now, end_ns=now, fault=str(error))}
-            worker.stop()
-            for number, (stage, one) in zip(numbers, found.items(), strict=False):
-                self._record_gate(worker, number, nth, stage, one)
-            if len(found) < len(STAGES):
-                return
-
-    def _record_gate(
-        self, worker: Worker, number: int, nth: int, stage: str, one: Replayed
-    ) -> None:
-        """Puts one stage of a round of replays on disk; it has no joules of its own."""
-        window = Window(
-            id=f"w{number:04d}",
-            kind="gate",
-            system=worker.name,
-            pair=nth,
-            order=stage,
-            batch=self._plan_of(worker).batch,
-            requests=one.requests,
-            start_ns=one.start_ns,
-            end_ns=one.end_ns,
-            cpu_s=one.cpu_s,
-            void=bool(one.fault),
-            reason=one.fault or "stages of a round share its span; joules are not told apart",
-        )
-        self.journal.add(WindowRecord(window=window, batches=_batch_rows(window.id, one.digests)))
+        system = self._plan_of(worker)
+        if self.gated and worker.replays and on_processors(system.device, self.accelerated):
+            self.step(f"gate {worker.name}", 0, 0)
+            replay_gate(worker, self.journal, self.plan, system.batch, self._fillers(worker))
 
     def null(self, nth: int) -> None:
         """Audits the constant image, alone, before the first and after the last block."""
@@ -288,8 +257,12 @@ class Session:
 
     # Workers -----------------------------------------------------------------------------------
 
-    def workers(self) -> _Workers:
-        return _Workers(self)
+    @contextlib.contextmanager
+    def workers(self) -> Iterator[tuple[Worker, Worker]]:
+        """Candidate and baseline, loaded one after the other; both are closed at the end."""
+        with contextlib.ExitStack() as opened:
+            candidate = opened.enter_context(self.load(self.candidate))
+            yield candidate, opened.enter_context(self.load(self.baseline))
 
     def _worker(self, system: SystemPlan) -> Worker:
         return Worker(
@@ -352,6 +325,10 @@ class Session:
             expected_batches=math.ceil(self._min_s / batch_s) if core else 1,
             rng=self.draws.rng(number),
         )
+
+    def _fillers(self, worker: Worker) -> Callable[[int], Iterator[Batch]]:
+        """Fresh fillers without end, numbered as those of a window."""
+        return lambda number: self._asked(worker, number, ()).batches
 
     def _metered(
         self,
@@ -431,7 +408,7 @@ class Session:
                 window=window,
                 readings=self.meter.readings([window.span]),
                 requests=written,
-                batches=_batch_rows(window.id, digests),
+                batches=batch_rows(window.id, digests),
                 traces=self._fresh_traces(),
                 meter_of=self._meter_of,
                 facts=dict(facts or {}),
@@ -449,40 +426,6 @@ class Session:
                 fresh.append(row)
         self._traced = seen
         return fresh
-
-
-class _Workers:
-    """Candidate and baseline, loaded one after the other; both are closed at the end."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.open: list[Worker] = []
-
-    def __enter__(self) -> tuple[Worker, Worker]:
-        try:
-            for system in (self.session.candidate, self.session.baseline):
-                self.open.append(self.session.load(system))
-        except BaseException:
-            self.__exit__()
-            raise
-        return self.open[0], self.open[1]
-
-    def __exit__(self, *exception: object) -> None:
-        for worker in self.open:
-            worker.close()
-
-
-def _batch_rows(window: str, digests: Iterable[tuple[Batch, str]]) -> list[dict[str, Any]]:
-    """Rows of batches.parquet: which requests a batch held, and the hash of its images' bytes."""
-    return [
-        {
-            "window": window,
-            "first_index": batch.requests[0].id,
-            "count": len(batch.requests),
-            "sha256": digest,
-        }
-        for batch, digest in digests
-    ]
 
 
 def _position(block: BlockRecord, is_candidate: bool) -> int:

@@ -22,6 +22,7 @@ __all__ = [
     "EnergyReading",
     "Evidence",
     "Failure",
+    "GATE_STAGES",
     "MachineState",
     "MeterCard",
     "Part",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 2
+GATE_STAGES = ("whole", "decided", "gathered", "resident")  # of protocols.Replays
 
 Method = Literal["wall", "counter", "integrated", "modelled"]
 Outcome = Literal["supported", "refuted", "inconclusive", "not_measured"]

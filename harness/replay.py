@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from harness.errors import SystemFailed
-from harness.records import Failure
-from harness.windows import Batch
+from harness.errors import InputError, SystemFailed
+from harness.journal import Journal, WindowRecord
+from harness.plan import Plan
+from harness.records import GATE_STAGES, Failure, Window
+from harness.windows import Batch, batch_rows
 from harness.worker import Answer, Worker
 
-__all__ = ["STAGES", "Replayed", "replayed"]
+__all__ = ["Replayed", "replay_gate", "replayed"]
 
-STAGES = ("whole", "decided", "gathered", "resident")
+BATCHES = 4  # a round
 TURNS = 2  # timed, of each stage on each batch
 ELSEWHERE = 0.05  # of the processor time, spent outside the worker's own process
 TICK_S = 0.02  # of the coarser clock that sees the whole process tree, at both ends
@@ -45,11 +48,58 @@ class Replayed:
             self.fault = "its images are not those that the system serves"
 
 
+def replay_gate(
+    worker: Worker,
+    journal: Journal,
+    plan: Plan,
+    size: int,
+    fillers: Callable[[int], Iterator[Batch]],
+) -> None:
+    """Puts the rounds that are missing on disk, until the plan's time for it is over.
+
+    A replay that fails ends it and is kept as void: the rest of the audit stands without it.
+    """
+    gate = [record.window for record in journal.records if record.window.kind == "gate"]
+    known = Counter(window.pair for window in gate)
+    began_s = time.monotonic()
+    for nth in (n for n in range(plan.gate_rounds) if known[n] < len(GATE_STAGES)):
+        if time.monotonic() - began_s > plan.gate_limit_s:
+            return
+        numbers = [journal.open_window() for _ in GATE_STAGES]
+        stream = fillers(numbers[0])
+        batches = [next(stream) for _ in range(BATCHES)]
+        worker.cont()
+        try:
+            found = replayed(worker, batches, stream)
+        except (SystemFailed, InputError) as error:
+            now = time.perf_counter_ns()
+            found = {"whole": Replayed(start_ns=now, end_ns=now, fault=str(error))}
+        worker.stop()
+        for number, (stage, one) in zip(numbers, found.items(), strict=False):
+            window = Window(
+                id=f"w{number:04d}",
+                kind="gate",
+                system=worker.name,
+                pair=nth,
+                order=stage,
+                batch=size,
+                requests=one.requests,
+                start_ns=one.start_ns,
+                end_ns=one.end_ns,
+                cpu_s=one.cpu_s,
+                void=bool(one.fault),
+                reason=one.fault or "stages of a round share its span; joules are not told apart",
+            )
+            journal.add(WindowRecord(window=window, batches=batch_rows(window.id, one.digests)))
+        if len(found) < len(GATE_STAGES):
+            return
+
+
 def replayed(
     worker: Worker, batches: Sequence[Batch], others: Iterator[Batch]
 ) -> dict[str, Replayed]:
     """One round: every stage of every batch, once untimed and then in turns."""
-    found = {stage: Replayed(start_ns=time.perf_counter_ns()) for stage in STAGES}
+    found = {stage: Replayed(start_ns=time.perf_counter_ns()) for stage in GATE_STAGES}
     tree_before, own_before = worker.cpu_s(), worker.clock_s()
     for batch in batches:
         served = _digest(worker.generate(batch.requests))
@@ -57,7 +107,7 @@ def replayed(
             one.check(worker.generate(batch.requests, stage), served)
             one.digests.append((batch, served))
         for turn in range(TURNS):
-            for stage in STAGES if turn % 2 else reversed(STAGES):
+            for stage in GATE_STAGES if turn % 2 else reversed(GATE_STAGES):
                 worker.generate(next(others).requests)
                 before = worker.clock_s()
                 answer = worker.generate(batch.requests, stage)

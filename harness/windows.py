@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,17 @@ from harness.journal import REQUESTS_PER_WINDOW
 from harness.records import Failure, Prompt, Request
 from harness.worker import Answer, Worker
 
-__all__ = ["Asked", "Batch", "Served", "asked", "core_rows", "draw_fillers", "rows", "serve"]
+__all__ = [
+    "Asked",
+    "Batch",
+    "Served",
+    "asked",
+    "batch_rows",
+    "core_rows",
+    "draw_fillers",
+    "rows",
+    "serve",
+]
 
 KEEP_BYTES = 1 << 30  # filler images kept for the draw; beyond it, a random half goes
 
@@ -201,4 +211,17 @@ def rows(
             "failure": image.reason if isinstance(image, Failure) else None,
         }
         for request, image, latency_ns in picked
+    ]
+
+
+def batch_rows(window: str, digests: Iterable[tuple[Batch, str]]) -> list[dict[str, Any]]:
+    """Rows of batches.parquet: which requests a batch held, and the hash of its images' bytes."""
+    return [
+        {
+            "window": window,
+            "first_index": batch.requests[0].id,
+            "count": len(batch.requests),
+            "sha256": digest,
+        }
+        for batch, digest in digests
     ]
