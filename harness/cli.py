@@ -151,7 +151,7 @@ def _claims(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     config = importlib.import_module("harness.compose").compose(arguments.overrides, name="train")
     recipe = importlib.import_module(f"un0_model.recipes.{arguments.recipe}")
-    return importlib.import_module("un0_model.recipes.training").start(
+    return importlib.import_module("un0_model.recipes.leg").start(
         recipe.main, recipe.BUDGETS, arguments.recipe, config
     )
 

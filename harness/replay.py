@@ -86,7 +86,7 @@ def replay_gate(
                 requests=one.requests,
                 start_ns=one.start_ns,
                 end_ns=one.end_ns,
-                cpu_s=one.cpu_s,
+                cpu_s=one.cpu_s if one.requests else None,
                 void=bool(one.fault),
                 reason=one.fault or "stages of a round share its span; joules are not told apart",
             )

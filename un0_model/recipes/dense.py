@@ -24,8 +24,10 @@ from suites.proc.sets import load_set, request_seed, select
 from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
 from un0_model import dense
+from un0_model.recipes.leg import Leg
+from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes
-from un0_model.recipes.training import Leg, Stage, edges, fingerprint, grid, kept
+from un0_model.recipes.training import Stage, fingerprint, kept
 
 __all__ = ["BUDGETS", "main"]
 
@@ -183,19 +185,16 @@ def _decoder_stage(
 
 
 def _error(drawn: Tensor, images: Tensor) -> Tensor:
-    """How far pictures in [-1, 1] are from what they should be, edges before areas."""
-    error = drawn - images
-    return (edges(images / 2) * (error.square() * 5 + error.abs())).mean()
+    """The error of pictures in [-1, 1]."""
+    return 2 * redrawing_error(drawn / 2, images / 2)
 
 
 def _redrawn(vae: AutoencoderTiny, scenes: Scenes, device: str, path: Path) -> None:
     """A sheet of pictures, each beside what the autoencoder makes of it."""
-    images = scenes.batch(np.arange(50), device) * 2 - 1
+    images = scenes.batch(np.arange(50), device)
     with torch.no_grad():
-        again = vae.decode(vae.encode(images).latents).sample.clamp(-1, 1)
-    psnr = -10 * ((again - images) / 2).square().mean().log10().item()
-    path.with_suffix(".json").write_text(json.dumps({"psnr_db": psnr}))
-    grid(path, _bytes(torch.stack([images, again], 1).flatten(0, 1)))
+        again = vae.decode(vae.encode(images * 2 - 1).latents).sample / 2 + 0.5
+    redrawn(path, images, again)
 
 
 def _denoiser_stage(
@@ -286,8 +285,3 @@ def _times(rng: np.random.Generator, count: int) -> np.ndarray:
     """
     high = 1 / (1 + np.exp(-rng.normal(1.0, 1.0, size=count)))
     return np.where(rng.random(count) < 0.8, high, rng.random(count))
-
-
-def _bytes(images: Tensor) -> np.ndarray:
-    pixels = images.add(1).mul(127.5).clamp(0, 255).round().byte()
-    return pixels.permute(0, 2, 3, 1).cpu().numpy()

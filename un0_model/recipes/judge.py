@@ -29,7 +29,8 @@ from suites.proc.scene import caption
 from suites.proc.sets import load_set, request_seed, select
 from suites.proc.train import draw_batch
 from suites.proc.words import ADJECTIVES, CATEGORIES, NOUNS, VOCABULARY
-from un0_model.recipes.training import Leg, Stage, save_weights
+from un0_model.recipes.leg import Leg
+from un0_model.recipes.training import Stage, save_weights
 
 __all__ = ["BUDGETS", "main"]
 

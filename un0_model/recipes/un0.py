@@ -31,17 +31,10 @@ from un0_model.card import model_card
 from un0_model.dictionary import Dictionary
 from un0_model.gate import GATES
 from un0_model.pipeline import WEIGHTS, Un0
+from un0_model.recipes.leg import Leg, summary
+from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes, words_of
-from un0_model.recipes.training import (
-    Leg,
-    Stage,
-    edges,
-    fingerprint,
-    grid,
-    kept,
-    save_weights,
-    summary,
-)
+from un0_model.recipes.training import Stage, fingerprint, kept, save_weights
 from un0_model.tokens import Shape, TokenModel, uniforms
 
 __all__ = ["BUDGETS", "main"]
@@ -145,7 +138,7 @@ def _dictionary_stage(
         images = scenes.batch(rng.integers(len(scenes), size=PICTURES), leg.device)
         with torch.autocast(leg.device, torch.bfloat16):
             drawn = dictionary(images)
-        return _error(drawn.float(), images)
+        return redrawing_error(drawn.float(), images)
 
     done = (
         leg.base
@@ -192,7 +185,7 @@ def _decoder_stage(
         images = scenes.batch(index, leg.device)
         with torch.autocast(leg.device, torch.bfloat16):
             drawn = dictionary.drawn(words[torch.from_numpy(index)].to(leg.device))
-        return _error(drawn.float(), images)
+        return redrawing_error(drawn.float(), images)
 
     return Stage(
         name="decoder",
@@ -208,21 +201,12 @@ def _decoder_stage(
     ).run()
 
 
-def _error(drawn: Tensor, images: Tensor) -> Tensor:
-    """How far pictures in [0, 1] are from what they should be, edges before areas."""
-    error = drawn - images
-    return (edges(images) * (error.square() * 10 + error.abs())).mean()
-
-
 def _redrawn(dictionary: Dictionary, scenes: Scenes, device: str, path: Path) -> None:
     """A sheet of pictures, each beside what the dictionary makes of it."""
     images = scenes.batch(np.arange(50), device)
-    again = dictionary.decode(dictionary.encode(images)).clamp(0, 1)
-    psnr = -10 * (again - images).square().mean().log10().item()
+    again = dictionary.decode(dictionary.encode(images))
     some = scenes.batch(np.arange(min(2000, len(scenes))), device)
-    used = len(dictionary.encode(some).unique())
-    path.with_suffix(".json").write_text(json.dumps({"psnr_db": psnr, "words_used": used}))
-    grid(path, _bytes(torch.stack([images, again], 1).flatten(0, 1)))
+    redrawn(path, images, again, words_used=len(dictionary.encode(some).unique()))
 
 
 def _tokens_stage(
@@ -301,7 +285,3 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path, temperature: floa
     )
     (out / "config.json").write_text(json.dumps(config, indent=1))
     (out / "README.md").write_text(model_card(Un0.from_pretrained(out)))
-
-
-def _bytes(images: Tensor) -> np.ndarray:
-    return images.float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

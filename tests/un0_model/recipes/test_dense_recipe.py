@@ -9,7 +9,7 @@ from diffusers import PixArtAlphaPipeline
 from safetensors.torch import load_file
 
 from un0_model.recipes import dense
-from un0_model.recipes.training import Leg, summary
+from un0_model.recipes.leg import Leg, summary
 
 
 @pytest.fixture(scope="module")

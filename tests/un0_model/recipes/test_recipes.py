@@ -12,7 +12,8 @@ from harness.errors import AssetError, ConfigError
 from un0_model.pipeline import Un0
 from un0_model.recipes import un0
 from un0_model.recipes.judge import word_merges
-from un0_model.recipes.training import Leg, Stage, kept, start, summary
+from un0_model.recipes.leg import Leg, start, summary
+from un0_model.recipes.training import Stage, kept
 
 
 @pytest.fixture(scope="module")
