@@ -25,17 +25,20 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
+from harness import assets
 from harness.errors import AuditStopped, InputError
 from harness.records import SCHEMA_VERSION, Boundary, Evidence, Prompt, Score, Verdict
 
 __all__ = [
     "OUTSIDE",
+    "REFERENCE",
     "SCHEMAS",
     "disk",
     "evidence",
     "features_name",
     "file_hashes",
     "image_path",
+    "left_to_package",
     "manifest_digest",
     "read_features",
     "read_image",
@@ -58,6 +61,7 @@ __all__ = [
 ]
 
 OUTSIDE = ("manifest.json", "report.html", "report.md")  # not hashed in the manifest
+REFERENCE = "features/reference.npy"
 
 
 def _schema(text: str) -> pa.Schema:
@@ -269,6 +273,24 @@ def read_features(run: Path, system: str) -> np.ndarray | None:
     return np.load(path, allow_pickle=False) if path.is_file() else None
 
 
+def left_to_package(run: Path, files: Mapping[str, Any]) -> Path | None:
+    """This package's reference features, where a manifest's `files` names them and they were left
+    out of the bundle; None where they are there, or not these.
+    """
+    if REFERENCE not in files or (run / REFERENCE).exists():
+        return None
+    shipped = assets.resolve("package:suites/proc/reference/features.npy")
+    return shipped if sha256_file(shipped) == files[REFERENCE]["sha256"] else None
+
+
+def _reference(run: Path) -> np.ndarray | None:
+    if (run / "manifest.json").is_file():
+        shipped = left_to_package(run, read_manifest(run)["files"])
+        if shipped is not None:
+            return np.load(shipped, allow_pickle=False)
+    return read_features(run, "reference")
+
+
 def read_prompts(run: Path) -> dict[str, Prompt]:
     """Prompts by id. Raises InputError where the file is not the one that was written."""
     path = run / "prompts.jsonl"
@@ -299,7 +321,7 @@ def evidence(run: Path) -> Evidence:
         items=read_table(run, "items"),
         prompts=read_prompts(run),
         features={name: rows for name, rows in features.items() if rows is not None},
-        reference=read_features(run, "reference"),
+        reference=_reference(run),
         cards={path.stem: read_json(path) for path in sorted((run / "cards").glob("*.json"))},
         boundaries=boundaries,
         settings=read_json(run / "settings.json"),

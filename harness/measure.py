@@ -1,8 +1,9 @@
 """The main loop: warm up, idle, blocks of windows.
 
-An AB+BA pair of blocks is the unit of pairing. In a block both systems serve the same core, one
-after the other; the one that waits is stopped. Every finished window is on disk before the next
-opens.
+An AB+BA pair of blocks is the unit of pairing, and has both systems started anew: what one start
+draws (where memory lies, which core it is) lasts as long as the process. In a block both systems
+serve the same core, one after the other; the one that waits is stopped. Every finished window is on
+disk before the next opens.
 """
 
 from __future__ import annotations
@@ -55,16 +56,18 @@ def measure(session: Session) -> None:
     """Fills the journal with everything the plan asks for and the journal does not yet hold."""
     session.idle("bare")  # no system loaded: what the machine draws anyway
     session.null(0)
-    with session.workers() as (candidate, baseline):
-        session.idle("loaded")  # both loaded, both stopped
-        for worker in (candidate, baseline):
-            session.warm_up(worker)
-        while (slot := session.next_block()) is not None:
-            pair, order = slot
-            block = session.start_block(pair, order)
-            core = session.draws.core(block.core)  # identical requests for both systems
-            for worker in (candidate, baseline) if order == "AB" else (baseline, candidate):
-                session.window(worker, core, block)  # the other one is stopped meanwhile
+    while slots := session.next_pair():
+        with session.workers() as (candidate, baseline):
+            session.idle("loaded")  # both loaded, both stopped
+            for worker in (candidate, baseline):
+                session.warm_up(worker)
+            for pair, order in slots:
+                block = session.start_block(pair, order)
+                core = session.draws.core(block.core)  # identical requests for both systems
+                for worker in (candidate, baseline) if order == "AB" else (baseline, candidate):
+                    session.window(worker, core, block)  # the other one is stopped meanwhile
+    with session.load(session.candidate) as candidate:
+        session.warm_up(candidate)
         session.latency(candidate)
         session.gate(candidate)
     session.null(1)
@@ -225,15 +228,18 @@ class Session:
 
     # Blocks ------------------------------------------------------------------------------------
 
-    def next_block(self) -> tuple[int, str] | None:
-        """The first missing (pair, order), or None when the planned number of pairs is there."""
+    def next_pair(self) -> list[tuple[int, str]]:
+        """What is missing of the first unfinished pair: (pair, order); [] when all are there."""
         have = {(b.pair, b.order) for b in self.journal.blocks if not b.void}
         pairs = self.plan.pairs
         if len(have) >= 2 * pairs:
             pairs = self.pairs()[0]  # fixed from the pilot's spread alone; no later peek
         self.step("blocks", len(have), 2 * pairs)
-        slots = [(pair, order) for pair in range(pairs) for order in ("AB", "BA")]
-        return next((slot for slot in slots if slot not in have), None)
+        for pair in range(pairs):
+            slots = [(pair, order) for order in ("AB", "BA") if (pair, order) not in have]
+            if slots:
+                return slots
+        return []
 
     def pairs(self) -> tuple[int, int]:
         """Pairs planned, which a budget may cap, and pairs wanted."""

@@ -13,7 +13,7 @@ from harness.metrics.endpoints import (
     noise_floor,
 )
 from harness.metrics.summary import Table, share_interval
-from harness.records import Claim, Outcome, Part
+from harness.records import Claim, Endpoint, Outcome, Part
 from harness.stats import ALPHA, holm, non_inferiority
 
 __all__ = ["DEFECTS", "quality", "worst_category"]
@@ -51,12 +51,15 @@ def _endpoints(table: Table, claim: Claim, candidate: str, baseline: str) -> lis
     found = []
     for endpoint in claim.endpoints:
         comparison = compare(table, endpoint, candidate, baseline, claim.min_prompts)
-        found.append(_endpoint(comparison, candidate, baseline, noise_floor(table)))
+        aim = "better" if endpoint.kind == "superiority" else "equal"
+        found.append(_endpoint(comparison, aim, candidate, baseline, noise_floor(table)))
     return found
 
 
-def _endpoint(found: Comparison, candidate: str, baseline: str, floor: float | None) -> Finding:
-    name = f"equal quality: {found.name}"
+def _endpoint(
+    found: Comparison, aim: str, candidate: str, baseline: str, floor: float | None
+) -> Finding:
+    name = f"{aim} quality: {found.name}"
     if found.reason:
         return Finding(
             part=unmeasured(name, None, f"{found.name} was not compared: {found.reason}.")
@@ -77,7 +80,7 @@ def _endpoint(found: Comparison, candidate: str, baseline: str, floor: float | N
         text = (
             f"{found.name} of {candidate} less that of {baseline}: {_points(found.estimate)} "
             f"points (95% interval {_points(found.low)} to {_points(found.high)}, "
-            f"{found.n} {found.unit}); equal quality needs {_points(found.threshold)} or more."
+            f"{found.n} {found.unit}); {aim} quality needs {_points(found.threshold)} or more."
         )
     supports = found.passes and found.enough
     needed = found.needed
@@ -112,8 +115,9 @@ def _controls(table: Table, claim: Claim) -> Finding:
             reason = f"The verifier accepts {value} of clean reference renders; it needs 98%."
             return Finding(part=unmeasured(name, None, reason))
     outcomes: dict[str, Outcome] = {}
+    equal = replace(claim, endpoints=tuple(_as_equal(e) for e in claim.endpoints))
     for control in DEFECTS:
-        parts = decide(_endpoints(table, claim, control, "control:reference"), claim.alpha)
+        parts = decide(_endpoints(table, equal, control, "control:reference"), claim.alpha)
         outcomes[control] = first(part.outcome for part in parts)
     accepted = [c for c, outcome in outcomes.items() if outcome == "supported"]
     open_ = [c for c, outcome in outcomes.items() if outcome not in ("refuted", "supported")]
@@ -134,6 +138,11 @@ def _controls(table: Table, claim: Claim) -> Finding:
     )
     part = Part(name=name, outcome="inconclusive", n=n, unit="images", reason=reason)
     return Finding(part=part, supports=True)
+
+
+def _as_equal(endpoint: Endpoint) -> Endpoint:
+    """What a defect is held to: asked to be better, it would be rejected without a test."""
+    return replace(endpoint, kind="difference") if endpoint.kind == "superiority" else endpoint
 
 
 def _bar(table: Table, claim: Claim) -> Finding:

@@ -234,12 +234,13 @@ class Endpoint:
     """A quality endpoint with its margin, fixed before anything is measured.
 
     kind `difference`: candidate - baseline >= -margin, in the metric's own unit (points of 1).
+    kind `superiority`: candidate - baseline >= margin, likewise.
     kind `relative`: the same with the margin a share of (matched - shuffled) on reference renders.
     kind `frechet`: FDinf(candidate) - (1 + margin) FDinf(baseline) <= 0.
     """
 
     metric: str
-    kind: Literal["difference", "relative", "frechet"]
+    kind: Literal["difference", "superiority", "relative", "frechet"]
     margin: float
     category: str = "all"
 

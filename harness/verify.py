@@ -68,12 +68,18 @@ def _listed(check: Callable[..., Iterator[str]], run: Path, manifest: dict[str, 
 
 
 def _files(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
-    """Every file is there with its hash, and no other is. Images may have been left out whole."""
+    """Every file is there with its hash, and no other is.
+
+    Images may have been left out whole, and reference features that this package ships.
+    """
     stated, there = manifest["files"], bundle.file_hashes(run)
     without_images = not (run / "images").exists()
     for name in sorted(set(stated) | set(there)):
         if name not in there:
-            if not (without_images and name.startswith("images/")):
+            left_out = (without_images and name.startswith("images/")) or (
+                name == bundle.REFERENCE and bundle.left_to_package(run, stated)
+            )
+            if not left_out:
                 yield f"{name}: missing"
         elif name not in stated:
             yield f"{name}: not in the manifest"

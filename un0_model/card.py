@@ -29,7 +29,11 @@ def model_card(model: Un0) -> str:
     names = sorted({*parts[0], *parts[1]})
     rows = [f"| {n} | {parts[0].get(n, 0):,} | {parts[1].get(n, 0):,} |" for n in names]
     union = [f"| {batch} | {_union(model, batch):,} |" for batch in BATCHES]
-    active = [f"| {text} | {card.active[name]:.3%} |" for name, text in DEFINITIONS.items()]
+    active = [
+        f"| {text} | {card.active[name]:.3%} |"
+        for name, text in DEFINITIONS.items()
+        if name in card.active
+    ]
     weights = ", ".join(f"`{name}`: `{sha}`" for name, sha in card.weights_sha256.items())
     training = model.config.get("training", {})
     told = "\n".join(f"- {name}: {value}" for name, value in training.items())

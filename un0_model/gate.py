@@ -1,4 +1,4 @@
-"""The gate: once per image, which neurons serve. Five kinds, chosen by name; hash-learned ships.
+"""The gate: once per image, which neurons serve. Kinds are chosen by name; hash-learned ships.
 
 Letters: B batch, W caption words (0 = padding), F features (words and neighbouring word pairs),
 M proposals a feature, L layers, C = F * M candidates, N neurons a layer, K kept, R score width.
@@ -241,10 +241,22 @@ class Tree(Scored):
         return nodes, nodes + self.layers * self.keep
 
 
+class NoGate(Gate):
+    """No pool to choose from: what a thin dense model of the same trunk has."""
+
+    def forward(self, words_BW: Tensor, caption_BD: Tensor, noise: float = 0.0) -> Route:
+        shape = (len(words_BW), self.layers, 0)
+        return Route(index=words_BW.new_empty(shape), gain=caption_BD.new_empty(shape))
+
+    def touched(self, words_BW: Tensor) -> tuple[float, float]:
+        return 0.0, 0.0
+
+
 GATES: dict[str, type[Gate]] = {
     "hash-learned": HashLearned,
     "hash": Hash,
     "learned": Learned,
     "product-keys": ProductKeys,
     "tree": Tree,
+    "none": NoGate,
 }

@@ -212,7 +212,7 @@ class FusedTokens:
             seen=array(model.code.weight),
             place=array(model.place),
             gate=(query, key, array(model.gate.bias)),
-            pool=np.stack([b.pool.view(len(b.pool), 2, -1).numpy() for b in blocks]),
+            pool=np.stack([b.pool.view(len(b.pool), 2, width).numpy() for b in blocks]),
             scale=np.stack([array(b.scale)[:, 0] for b in blocks]),
             norm_a=np.stack([norm_of(b.norm_a) for b in blocks]),
             qkv=layers_of([b.qkv for b in blocks]),

@@ -186,6 +186,8 @@ class Un0:
         s, work = self.tokens.shape, self.profile(texts)
         neuron = 2 * s.width + FLOAT
         chosen, gated = self.config["chosen_in_20000"], s.layers * s.neurons
+        if not gated:
+            return {"parameter_bytes": 1.0}
         gate = FLOAT * sum(
             p.numel() * (chosen / gated if p.shape[:2] == (s.layers, s.neurons) else 1.0)
             for p in self.tokens.gate.parameters()

@@ -53,7 +53,7 @@ class Block(nn.Module):
         self.out = nn.Linear(s.width, s.width)
         self.up, self.down = nn.Linear(s.width, s.trunk), nn.Linear(s.trunk, s.width)
         self.pool = nn.Parameter(torch.randn(s.neurons, 2 * s.width) * s.width**-0.5)
-        nn.init.normal_(self.pool.data[:, s.width :], std=0.02)
+        self.pool.data[:, s.width :].normal_(std=0.02)
         self.register_buffer("scale", None)
 
     def freeze(self) -> None:

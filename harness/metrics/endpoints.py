@@ -1,4 +1,4 @@
-"""Quality endpoints: is one system not worse than another by more than a margin fixed before?"""
+"""Quality endpoints: is one system not worse than another, or better, by a margin fixed before?"""
 
 from __future__ import annotations
 
@@ -127,6 +127,8 @@ def _by_prompts(name: str, found: NonInferiority, margin: float, min_prompts: in
 def _margin(table: Table, endpoint: Endpoint) -> tuple[float | None, str]:
     if endpoint.kind == "difference":
         return endpoint.margin, ""
+    if endpoint.kind == "superiority":
+        return -endpoint.margin, ""
     matched, shuffled = table.clip_levels
     if matched is None or shuffled is None or matched <= shuffled:
         return (

@@ -218,6 +218,10 @@ def _decidable(claim: Claim, path: Path) -> None:
             raise InputError(
                 f"{path}: {endpoint.metric} has kind relative; only clip has a scale to share."
             )
+        if endpoint.kind == "superiority" and endpoint.metric not in ("verified", "clip"):
+            raise InputError(
+                f"{path}: {endpoint.metric} has kind superiority; verified and clip can have it."
+            )
         if endpoint.metric in ("frechet", "recall") and endpoint.category != "all":
             raise InputError(
                 f"{path}: {endpoint.metric} in the category {endpoint.category}; it is pooled. "

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from harness import audit, bundle, cli, inputs, scoring
+from harness import assets, audit, bundle, cli, inputs, scoring
+from harness.bundle import REFERENCE
 from harness.metrics.reference import Reference
 from harness.metrics.summary import Table
 from harness.verify import verify
@@ -120,7 +121,7 @@ def test_the_rasteriser_verifies_and_the_constant_image_does_not(finished):
     assert np.mean(values["control:shuffled", "verified"]) < 0.2
 
 
-def test_windows_alternate_in_pairs_beside_idle_load_and_latency(finished):
+def test_windows_alternate_in_pairs_of_new_starts_beside_idle_and_latency(finished):
     rows = bundle.read_table(finished, "windows")
     blocks = [(r["system"], r["pair"], r["order"]) for r in rows if r["kind"] == "block"]
     assert blocks == [
@@ -133,14 +134,17 @@ def test_windows_alternate_in_pairs_beside_idle_load_and_latency(finished):
         ("renderer", 1, "BA"),
         ("null", 1, "BA"),
     ]
-    kinds = [(r["kind"], r["system"]) for r in rows if r["kind"] != "block"]
+    kinds = [(r["kind"], r["system"]) for r in rows]
+    pair = [("load", "null"), ("load", "renderer"), ("warmup", "null"), ("warmup", "renderer")]
+    pair += [("block", system) for system in ("null", "renderer", "renderer", "null")]
     assert kinds == [
         ("idle", "bare"),
-        ("load", "null"),
-        ("load", "renderer"),
+        *pair[:2],
         ("idle", "loaded"),
+        *pair[2:],
+        *pair,  # both systems anew for each pair
+        ("load", "null"),
         ("warmup", "null"),
-        ("warmup", "renderer"),
         ("latency", "null"),
     ]
     block = next(r for r in rows if r["kind"] == "block")
@@ -261,6 +265,16 @@ def test_images_may_be_left_out_whole_which_is_said(copy, capsys):
     assert verify(copy) == []
     assert cli.main(["verify", str(copy)]) == 0
     assert "reports NOT compared" in capsys.readouterr().out
+
+
+def test_the_shipped_reference_may_be_left_out_and_no_other(copy):
+    shutil.rmtree(copy / "images")
+    shipped = np.load(assets.resolve("package:suites/proc/reference/features.npy"))
+    for rows, found in ((shipped, []), (shipped[1:], [f"{REFERENCE}: missing"])):
+        bundle.write_features(copy, "reference", rows)
+        _rehash(copy)
+        (copy / REFERENCE).unlink()
+        assert verify(copy) == found
 
 
 def test_a_cut_feature_file_is_a_difference(copy):

@@ -216,6 +216,20 @@ def test_each_endpoint_refutes_on_its_own():
         assert verdict.outcome == "refuted"
 
 
+def test_better_quality_is_asked_of_the_candidate_and_never_of_the_controls():
+    better = dataclasses.replace(ENDPOINTS[0], kind="superiority", margin=0.03)
+    wanted = dataclasses.replace(QUALITY, endpoints=(better, *ENDPOINTS[1:]))
+    outcomes = {}
+    for ours in (0.7, 0.8, 0.9):
+        verdict = judged(evidence(n=2400, ours=ours, theirs=0.8), wanted)[0]
+        outcomes[ours] = parts(verdict)["better quality: verified"]
+        assert parts(verdict)["controls"] == "supported"
+    assert outcomes == {0.7: "refuted", 0.8: "refuted", 0.9: "supported"}
+    # blind controls make it inadmissible, as they do equal quality
+    alone = dataclasses.replace(QUALITY, endpoints=(better,))
+    assert judged(evidence(n=2400, ours=0.9, theirs=0.8), alone)[0].outcome == "not_measured"
+
+
 def test_few_prompts_are_inconclusive_with_the_number_that_would_decide():
     verdict = judged(evidence(n=150), dataclasses.replace(QUALITY, endpoints=VERIFIED))[0]
     assert verdict.outcome in ("inconclusive", "not_measured")

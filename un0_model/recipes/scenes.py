@@ -18,7 +18,7 @@ __all__ = ["Scenes", "words_of"]
 
 _INDEX = {word: i + 1 for i, word in enumerate(VOCABULARY)}  # 0 pads
 CHUNK = 1000
-LATE = ("counting", "binding", "size", "text")  # what both models draw worst, ADR 0015
+LATE = ("counting", "binding", "size", "text", "emblem")  # what both models draw worst, ADR 0015
 
 
 def words_of(text: str, length: int) -> list[int]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.errors import ConfigError
 from suites.proc.scene import caption
@@ -64,7 +64,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
 }
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
-GIVEN = ("gate", "neurons", "keep", "proposals")
+GIVEN = ("gate", "neurons", "keep", "proposals", "trunk")
 KINDS = ", ".join(GATES)
 
 
@@ -93,15 +93,36 @@ def _begin(leg: Leg) -> tuple[Dictionary, TokenModel]:
     """Dictionary and token model as they are before the first step: new, or the base's."""
     if leg.base:
         base = Un0.from_pretrained(leg.base)
-        if leg.shape:
-            raise ConfigError(f"shape.{next(iter(leg.shape))} with base=: a base keeps its shape.")
         base.tokens.thaw()
         base.dictionary.decoder.thaw()
-        return base.dictionary, base.tokens
+        if not leg.shape:
+            return base.dictionary, base.tokens
+        torch.manual_seed(leg.seed)
+        return base.dictionary, _thin(base.tokens, leg.shape)
     torch.manual_seed(leg.seed)
     dictionary = Dictionary()
     torch.manual_seed(leg.seed)
     return dictionary, token_model(leg.shape)
+
+
+def _thin(base: TokenModel, given: Mapping[str, int | str]) -> TokenModel:
+    """A base without its pool, its trunk the wider by neurons that as yet write nothing.
+
+    Raises ConfigError where anything else is asked of a base than to lose its pool.
+    """
+    thin = token_model(given)
+    if thin.shape.gate != "none" or thin.shape.trunk < base.shape.trunk:
+        raise ConfigError(
+            "shape with base=: a base keeps its shape, or loses its pool (shape.gate=none) and "
+            f"has a trunk of {base.shape.trunk} or more (shape.trunk)."
+        )
+    own, old = thin.state_dict(), base.state_dict()
+    for block in thin.blocks:
+        nn.init.zeros_(block.down.weight)
+    for name, value in own.items():
+        if value.numel():
+            value[tuple(slice(n) for n in old[name].shape)] = old[name]
+    return thin
 
 
 def token_model(shape: Mapping[str, int | str]) -> TokenModel:
@@ -114,7 +135,10 @@ def token_model(shape: Mapping[str, int | str]) -> TokenModel:
                 raise ConfigError(f"shape.gate={value} is unknown; choose one of {KINDS}.")
         elif not isinstance(value, int) or value < 1:
             raise ConfigError(f"shape.{key}={value!r}; it is a whole number of at least 1.")
-    wanted: Shape = dataclasses.replace(SHAPE, **dict(shape))  # type: ignore[arg-type]
+    pool = {"neurons": 0, "keep": 0} if shape.get("gate") == "none" else {}
+    if pool.keys() & shape.keys():
+        raise ConfigError("shape.gate=none has no pool; leave out shape.neurons and shape.keep.")
+    wanted: Shape = dataclasses.replace(SHAPE, **{**shape, **pool})  # type: ignore[arg-type]
     most = wanted.neurons
     if wanted.gate in ("hash-learned", "hash"):
         most = min(most, (2 * wanted.caption - 1) * wanted.proposals)
@@ -248,6 +272,7 @@ def _tokens_stage(
         lr=2e-3,
         hidden=(".qkv.", ".out.", ".up.", ".down.", ".head."),
         rates={"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias": 2.0},
+        decay=0.8 if leg.base else 0.25,
         model=str(model.shape),
         sample=sample,
     ).run()

@@ -14,6 +14,7 @@ from un0_model.recipes import un0
 from un0_model.recipes.judge import word_merges
 from un0_model.recipes.leg import Leg, start, summary
 from un0_model.recipes.training import Stage, kept
+from un0_model.tokens import uniforms
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,30 @@ def test_a_base_without_its_cost_or_with_another_shape_is_refused(trained, tmp_p
         un0.main("smoke", Leg(out=tmp_path / "on", base=trained, shape={"gate": "hash"}))
 
 
+def test_a_base_goes_on_without_its_pool_and_begins_as_it_draws_without(trained, tmp_path):
+    given = {"gate": "none", "trunk": 288}
+    base = Un0.from_pretrained(trained).tokens
+    base.thaw()
+    _, thin = un0._begin(Leg(out=tmp_path, base=trained, shape=given))
+    words, code = torch.tensor([[3, 4, 5] + [0] * 17]), torch.randint(2560, (1, 64))
+    whole = base.loss(words, code)
+    for block in base.blocks:
+        block.pool.data.zero_()
+    assert torch.allclose(thin.loss(words, code), base.loss(words, code), atol=1e-5)
+    assert not torch.allclose(thin.loss(words, code), whole, atol=1e-5)
+    shutil.copytree(trained, tmp_path / "base")
+    (tmp_path / "base/training.json").write_text(json.dumps(summary(trained)))
+    assert going_on(tmp_path / "base", tmp_path / "on", only="tokens", shape=given) == 0
+    model = Un0.from_pretrained(tmp_path / "on")
+    assert model.tokens.shape.trunk == 288 and model.tokens.shape.neurons == 0
+    captions, numbers = model.words(["a red circle on white"] * 3), uniforms([1, 2, 3])
+    fused = model.writer.generate(captions, numbers)
+    assert (fused == model.tokens.generate(captions, numbers)).float().mean() > 0.9
+    assert model.active(["a red circle on white"]) == {"parameter_bytes": 1.0}
+    with pytest.raises(ConfigError, match="trunk of 256 or more"):
+        un0._begin(Leg(out=tmp_path, base=trained, shape={"gate": "none", "trunk": 128}))
+
+
 @pytest.mark.parametrize(
     ("shape", "says"),
     (
@@ -136,7 +161,8 @@ def test_a_base_without_its_cost_or_with_another_shape_is_refused(trained, tmp_p
         ({"keep": 65, "neurons": 64}, "64 to keep of"),
         ({"keep": 200}, "156 to keep of"),
         ({"gate": "tree", "neurons": 100}, "power of two"),
-        ({"trunk": 100}, "not for change"),
+        ({"width": 100}, "not for change"),
+        ({"gate": "none", "keep": 8}, "has no pool"),
     ),
 )
 def test_a_shape_that_cannot_be_is_refused(shape, says):
