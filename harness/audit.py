@@ -63,6 +63,8 @@ def audit(config: Mapping[str, Any], run: Path, *, resume: bool = False, stage: 
             f"{run} exists. Choose another name=..., delete the folder, or continue it with: "
             f"{bundle.resume_command(run)}"
         )
+    else:
+        config = inputs.sealed(config)
     finished = (run / "manifest.json").is_file()
     first = stage or ("report" if finished else "measure")
     todo = STAGES[STAGES.index(inputs.known(first, STAGES, "stage")) :]

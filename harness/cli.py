@@ -122,6 +122,23 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _factors(arguments: argparse.Namespace) -> int:
+    steps = importlib.import_module("harness.factors").factors(arguments.bundles)
+    print(f"{'step':<36} {'times less':>10}  {'95% interval':<18} verified content")
+    for at, step in enumerate(steps):
+        name = f"{step.here} -> {step.there}"
+        interval = f"{step.low:.3g} to {step.high:.3g}"
+        shares = " -> ".join(_share(ends) for ends in (step.before, step.after))
+        if at == len(steps) - 1:
+            print("-" * 36)
+        print(f"{name:<36} {step.factor:>10.3g}  {interval:<18} {shares}")
+    return 0
+
+
+def _share(ends: tuple[float, float, float] | None) -> str:
+    return "not scored" if ends is None else "{:.1%} [{:.1%}, {:.1%}]".format(*ends)
+
+
 def _meters(arguments: argparse.Namespace) -> int:
     card = importlib.import_module("harness.meters.all").All().describe()
     for domain in card.domains:
@@ -193,6 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("bundle", type=Path)
     verify = add("verify", _verify, "check every hash and recompute every figure of a bundle")
     verify.add_argument("bundle", type=Path)
+    factors = add("factors", _factors, "take a factor apart along bundles that share a candidate")
+    factors.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     add("meters", _meters, "list what can be metered here, and why the rest cannot")
     claims = add("claims", _claims, "list claims, or explain those named")
     claims.add_argument("ids", nargs="*", metavar="CLAIM")

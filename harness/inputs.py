@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from harness.errors import ConfigError
 from harness.plan import Plan, SystemPlan
 from harness.records import PromptSet
 from suites.claims import claims_bytes, load_claims_file
-from suites.proc.sets import load_set
+from suites.proc.sets import load_set, sealed_set
 from suites.prompts import read_prompt_file
 
-__all__ = ["claims", "known", "pair", "plan", "prompt_set", "pue", "system"]
+__all__ = ["claims", "known", "pair", "plan", "prompt_set", "pue", "sealed", "system"]
 
 OWN_KEYS = ("batch", "timeout_s")  # of a system's YAML: the parent's, not the class's
 RESERVED = ("reference", "bare", "loaded")  # rows of a bundle that are no system
@@ -55,7 +56,21 @@ def prompt_set(suite: Mapping[str, Any]) -> PromptSet:
     """The suite's own set, or the prompt file that `suite.prompts` names."""
     if suite.get("prompts"):
         return read_prompt_file(Path(suite["prompts"]))
-    return load_set(known(suite["set"], ("val", "test"), "suite.set"))
+    if known(suite["set"], ("val", "test", "sealed"), "suite.set") == "sealed":
+        return sealed_set(suite["nonce"])
+    return load_set(suite["set"])
+
+
+def sealed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration with the nonce that draws a sealed set: the one given, or a new one."""
+    suite = config["suite"]
+    nonce = suite.get("nonce")
+    if suite.get("prompts") or suite["set"] != "sealed":
+        if nonce is not None:
+            raise ConfigError(f"suite.nonce={nonce}; it draws suite.set=sealed and nothing else.")
+        return config
+    nonce = secrets.token_hex(16) if nonce is None else str(nonce)
+    return {**config, "suite": {**suite, "nonce": nonce}}
 
 
 def system(name: str, config: Mapping[str, Any]) -> SystemPlan:

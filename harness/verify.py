@@ -25,6 +25,7 @@ from harness.metrics.verified import Verified
 from harness.records import Request
 from reports import html, markdown
 from suites.claims import load_claims_file
+from suites.proc.sets import sealed_set, to_jsonl
 
 __all__ = ["TOLERANCE", "verify"]
 
@@ -50,7 +51,7 @@ def verify(run: Path) -> list[str]:
     """
     manifest = bundle.read_manifest(run)
     found: list[str] = []
-    for check in (_files, _schemas, _derived, _images, _reports):
+    for check in (_files, _schemas, _prompts, _derived, _images, _reports):
         found += _listed(check, run, manifest)
     return found
 
@@ -92,6 +93,15 @@ def _schemas(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
         path = run / f"{name}.parquet"
         if path.is_file() and not pq.read_schema(path).equals(schema):
             yield f"{name}.parquet: columns differ from the documented ones"
+
+
+def _prompts(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """A sealed set again from its nonce: nobody chose these prompts."""
+    suite = bundle.read_yaml(run / "config.yaml")["suite"]
+    if suite.get("set") == "sealed" and not suite.get("prompts"):
+        drawn = to_jsonl(sealed_set(str(suite["nonce"])).prompts)
+        if (run / "prompts.jsonl").read_bytes() != drawn:
+            yield "prompts.jsonl: not the sealed set that the nonce of config.yaml draws"
 
 
 def _derived(run: Path, manifest: dict[str, Any]) -> Iterator[str]:

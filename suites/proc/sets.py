@@ -35,7 +35,16 @@ from suites.proc.scene import (
 )
 from suites.proc.words import CATEGORIES
 
-__all__ = ["SIZES", "build_set", "load_set", "request_seed", "select", "to_jsonl", "write_sets"]
+__all__ = [
+    "SIZES",
+    "build_set",
+    "load_set",
+    "request_seed",
+    "sealed_set",
+    "select",
+    "to_jsonl",
+    "write_sets",
+]
 
 PER_CATEGORY = 145
 SIZES = {"mini": 192, "full": PER_CATEGORY * len(CATEGORIES)}
@@ -150,6 +159,13 @@ def load_set(split: str) -> PromptSet:
         )
     prompts = tuple(_prompt(line) for line in data.decode().splitlines())
     return PromptSet(name=f"proc-{split}", version=VERSION, prompts=prompts, sha256=found)
+
+
+def sealed_set(nonce: str) -> PromptSet:
+    """Draw the set that a nonce names: as large as the committed ones, over both their halves."""
+    prompts = build_set("sealed", per_category=PER_CATEGORY, seed_or_nonce=nonce)
+    digest_of = hashlib.sha256(to_jsonl(prompts)).hexdigest()
+    return PromptSet(name="proc-sealed", version=VERSION, prompts=prompts, sha256=digest_of)
 
 
 def write_sets(folder: Path) -> None:

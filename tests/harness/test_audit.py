@@ -15,10 +15,12 @@ import pytest
 
 from harness import assets, audit, bundle, cli, inputs, scoring
 from harness.bundle import REFERENCE
+from harness.errors import ConfigError
 from harness.metrics.reference import Reference
 from harness.metrics.summary import Table
 from harness.verify import verify
 from suites.claims import load_claims_file
+from suites.proc.sets import sealed_set, to_jsonl
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -275,6 +277,27 @@ def test_the_shipped_reference_may_be_left_out_and_no_other(copy):
         _rehash(copy)
         (copy / REFERENCE).unlink()
         assert verify(copy) == found
+
+
+def test_a_sealed_set_is_drawn_from_its_nonce_and_no_other_passes_for_it(tmp_path):
+    sealed = ["suite.set=sealed", "suite.nonce=beacon-4711", "name=s"]
+    assert cli.main(toys(tmp_path, more=sealed)) == 0
+    run = tmp_path / "s"
+    assert verify(run) == []
+    assert (run / "prompts.jsonl").read_bytes() == to_jsonl(sealed_set("beacon-4711").prompts)
+    config = bundle.read_yaml(run / "config.yaml")
+    bundle.write_yaml(run / "config.yaml", config | {"suite": config["suite"] | {"nonce": "other"}})
+    _rehash(run)
+    assert verify(run) == ["prompts.jsonl: not the sealed set that the nonce of config.yaml draws"]
+
+
+def test_a_sealed_set_without_a_nonce_gets_a_new_one():
+    suite = {"set": "sealed", "nonce": None}
+    first, second = (inputs.sealed({"suite": suite})["suite"]["nonce"] for _ in range(2))
+    assert first != second and len(first) == 32
+    assert sealed_set(first).sha256 != sealed_set(second).sha256
+    with pytest.raises(ConfigError, match="nothing else"):
+        inputs.sealed({"suite": {"set": "test", "nonce": "x"}})
 
 
 def test_a_cut_feature_file_is_a_difference(copy):

@@ -1,0 +1,53 @@
+"""A factor's steps: their product is the whole, and bundles that make no path are refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from harness.errors import InputError
+from harness.factors import factors
+
+MEASURED = Path(__file__).parents[2] / "docs" / "measured"
+FIRST, OPTIMISED, CACHE = (MEASURED / name for name in ("first", "optimised", "cache"))
+
+
+def stated(run, claim):
+    verdicts = json.loads((run / "verdicts.json").read_text())
+    return next(v["evidence"][0] for v in verdicts if v["claim"] == claim)
+
+
+def test_the_product_of_the_steps_is_the_whole_and_the_last_is_the_nearest_baselines():
+    *steps, whole = factors([FIRST, OPTIMISED])
+    assert [(s.here, s.there) for s in steps] == [
+        ("dense", "dense-optimised"),
+        ("dense-optimised", "un0"),
+    ]
+    assert steps[0].factor * steps[1].factor == pytest.approx(whole.factor)
+    first, nearest = (stated(run, "time-1000x") for run in (FIRST, OPTIMISED))
+    assert whole.factor == pytest.approx(first["estimate"])
+    assert (steps[1].low, steps[1].high) == pytest.approx((nearest["low"], nearest["high"]))
+    wider = steps[0].high / steps[0].low
+    assert wider > max(s["high"] / s["low"] for s in (first, nearest))
+    assert steps[0].after == steps[1].before and steps[1].after == whole.after
+
+
+def test_bundles_that_make_no_path_are_refused_by_name(tmp_path, capsys):
+    for runs, says in (
+        ([FIRST], "at least two"),
+        ([FIRST, FIRST], "meets a system twice"),
+        ([FIRST, CACHE], "un0-cached"),
+        ([FIRST, tmp_path], "no finished bundle"),
+    ):
+        with pytest.raises(InputError, match=says):
+            factors(runs)
+    moved = Path(shutil.copytree(OPTIMISED, tmp_path / "moved"))
+    machine = json.loads((moved / "environment.json").read_text())
+    (moved / "environment.json").write_text(json.dumps(machine | {"cpu_model": "another"}))
+    with pytest.raises(InputError, match="another"):
+        factors([FIRST, moved])
+    assert cli.main(["factors", str(FIRST), str(moved)]) == 2
+    assert cli.main(["factors", str(FIRST), str(OPTIMISED)]) == 0
+    assert "dense -> un0" in capsys.readouterr().out
