@@ -84,7 +84,7 @@ def gate() -> Iterator[Row]:
             def picture(stage: str, noted: Noted = noted) -> np.ndarray:
                 if stage == "whole":
                     return model.decoder(noted.writer.generate(words, noise))
-                return model.decoder(noted.generate(stage, noise, 1.0))
+                return model.decoder(noted.generate(stage, noise, 1.0, 0.0))
 
             stages = ("whole", "decided", "gathered")
             found = _in_turns({stage: partial(picture, stage) for stage in stages})
@@ -230,8 +230,8 @@ def _model(rate: float) -> Iterator[Row]:
         calls: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "gate": (partial(model.writer.route, words), partial(tokens.route, words)),
             "tokens": (
-                partial(model.writer.generate, words, noise, 1.0, route),
-                partial(tokens.generate, words, noise, 1.0, route),
+                partial(model.writer.generate, words, noise, route=route),
+                partial(tokens.generate, words, noise, route=route),
             ),
             "decode": (partial(model.decoder, code), partial(dictionary.pictures, code)),
         }

@@ -32,8 +32,9 @@ WIDEST = max(LEVELS)
 
 
 @compiled
-def _draw(u, logits, biases, digits, uniform, temperature, levels):
+def _draw(u, logits, biases, digits, uniform, sampling, levels):
     """One dictionary word from the head's output u [D], its digits one after the other."""
+    temperature, min_p = sampling
     width, code = u.shape[0], 0
     p, positive = np.empty(WIDEST, np.float32), np.empty(width, np.float32)
     for q in range(levels.shape[0]):
@@ -50,6 +51,8 @@ def _draw(u, logits, biases, digits, uniform, temperature, levels):
         mass = np.float32(0.0)
         for c in range(n):
             p[c] = np.exp(p[c] - top)
+            if p[c] < min_p:
+                p[c] = np.float32(0.0)
             mass += p[c]
         target, drawn, reached = uniform[q] * mass, 0, p[0]
         while drawn < n - 1 and reached < target:
@@ -84,9 +87,7 @@ def _answer(x, n, i, net, scratch, z, y, hidden):
 
 
 @compiled
-def _write(
-    first, n, words, lengths, rows, gain, uniform, temperature, net, cache, levels, kept, code
-):
+def _write(first, n, words, lengths, rows, gain, uniform, sampling, net, cache, levels, kept, code):
     """Fills code [first : first + n] of [B, 64]; `net` holds the weights that FusedTokens packs.
 
     rows [n, L, K, 2, D] are the neurons that serve each of these images. `kept` holds read
@@ -157,7 +158,7 @@ def _write(
                 net.logits_bias,
                 net.digits,
                 uniform[first + b, t],
-                temperature,
+                sampling,
                 levels,
             )
 
@@ -260,6 +261,7 @@ class FusedTokens:
         words_BW: Tensor,
         uniform_BTQ: Tensor,
         temperature: float = 1.0,
+        min_p: float = 0.0,
         route: Route | None = None,
         rows: np.ndarray | None = None,
     ) -> Tensor:
@@ -277,7 +279,8 @@ class FusedTokens:
             gain, rows, kept = found
         code = np.empty((len(words_BW), TOKENS), np.int64)
         given = (words_BW.numpy(), (words_BW > 0).sum(1).numpy())
-        drawn_with = (gain, array(uniform_BTQ), np.float32(temperature), self.net)
+        sampling = (np.float32(temperature), np.float32(min_p))
+        drawn_with = (gain, array(uniform_BTQ), sampling, self.net)
 
         def write(first: int, n: int) -> None:
             serve = self.gathered(known, first, n) if rows is None else rows[first : first + n]

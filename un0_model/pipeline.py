@@ -47,6 +47,7 @@ class Un0:
                 {k: v if v.dtype == torch.int8 else v.float() for k, v in own.items()}
             )
         self.temperature = float(config.get("temperature", 1.0))
+        self.min_p = float(config.get("min_p", 0.0))
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu") -> Un0:
@@ -105,6 +106,7 @@ class Un0:
             self.words(texts),
             uniforms(seeds).to(self.device),
             self.temperature if temperature is None else temperature,
+            self.min_p,
         )
         return self.decoder(code)
 
@@ -119,12 +121,12 @@ class Un0:
         words = self.words(texts)
         known = self._noted is not None and torch.equal(self._noted.words, words)
         if stage == "whole":
-            code = self.writer.generate(words, uniforms(seeds), self.temperature)
+            code = self.writer.generate(words, uniforms(seeds), self.temperature, self.min_p)
             self._noted = self._noted if known else Noted(self.writer, words)
         elif self._noted is None or not known:
             raise ConfigError(f"stage={stage} of captions whose stage `whole` was not the last.")
         else:
-            code = self._noted.generate(stage, uniforms(seeds), self.temperature)
+            code = self._noted.generate(stage, uniforms(seeds), self.temperature, self.min_p)
         return self.decoder(code)
 
     def profile(self, texts: Sequence[str]) -> WorkProfile:
@@ -233,6 +235,7 @@ class Un0:
                 "chosen_in_20000": self.config["chosen_in_20000"],
                 "tokens_in_sequence": TOKENS,
                 "temperature": self.temperature,
+                "min_p": self.min_p,
                 "training": self.config.get("training", {}),
             },
         )

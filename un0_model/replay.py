@@ -20,11 +20,11 @@ class Noted:
         self.writer, self.words = writer, words_BW
         self.route = writer.route(words_BW)
 
-    def generate(self, stage: str, uniform_BTQ: Tensor, temperature: float) -> Tensor:
+    def generate(self, stage: str, uniform_BTQ: Tensor, temperature: float, min_p: float) -> Tensor:
         """Dictionary words [B, 64] with nothing decided; see protocols.Replays for the stages."""
         writer, route = self._alone if stage == "resident" else (self.writer, self.route)
         rows = self._rows if stage == "gathered" else None
-        return writer.generate(self.words, uniform_BTQ, temperature, route, rows)
+        return writer.generate(self.words, uniform_BTQ, temperature, min_p, route, rows)
 
     @cached_property
     def _rows(self) -> np.ndarray:

@@ -185,11 +185,14 @@ class TokenModel(nn.Module):
         words_BW: Tensor,
         uniform_BTQ: Tensor,
         temperature: float = 1.0,
+        min_p: float = 0.0,
         route: Route | None = None,
     ) -> Tensor:
         """Words [B, 64] drawn by inverse transform from uniform numbers in [0, 1): [B, 64, 5].
 
         The caption is read once; then each token is computed once, with cached keys and values.
+        Of a digit's values those are left out that are less likely than `min_p` times the likeliest
+        (Nguyen et al. 2024).
         `route` replays the gate's decision of an earlier pass.
         """
         route = self.route(words_BW) if route is None else route
@@ -217,16 +220,17 @@ class TokenModel(nn.Module):
                 known, values = cache[i][:, :, :, : at + 1]
                 heads = block.attend(q, known, values, seen)
                 x = block.body(block.join(x, heads), rows[i], route.gain[:, i])
-            digits = self._draw(x[:, 0], uniform_BTQ[:, t], temperature)
+            digits = self._draw(x[:, 0], uniform_BTQ[:, t], temperature, min_p)
             before, code[:, t] = self.seen(digits), code_of(digits)
         return code
 
-    def _draw(self, x_BD: Tensor, uniform_BQ: Tensor, temperature: float) -> Tensor:
+    def _draw(self, x_BD: Tensor, uniform_BQ: Tensor, temperature: float, min_p: float) -> Tensor:
         """One dictionary word's digits [B, Q], one after the other."""
         u = self.head(self.norm(x_BD))
         digits = []
         for q, logits in enumerate(self.logits):
-            p = (logits(F.relu(u)).float() / temperature).softmax(-1).cumsum(-1)
+            p = (logits(F.relu(u)).float() / temperature).softmax(-1)
+            p = p.masked_fill(p < min_p * p.amax(-1, keepdim=True), 0.0).cumsum(-1)
             drawn = (p < uniform_BQ[:, q : q + 1] * p[:, -1:]).sum(-1).clamp(max=LEVELS[q] - 1)
             digits.append(drawn)
             if q < len(self.digit):

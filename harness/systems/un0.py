@@ -17,7 +17,7 @@ __all__ = ["Un0System"]
 
 
 class Un0System:
-    """Loads a folder of `un0bench train un0`; `temperature` None keeps the one trained for.
+    """Loads a folder of `un0bench train un0`; `temperature` and `min_p` None keep its own.
 
     `cache` is how many captions are remembered (un0_model/caption_cache.py); 0: none.
     """
@@ -29,14 +29,17 @@ class Un0System:
         device: str = "cpu",
         threads: int | None = None,
         temperature: float | None = None,
+        min_p: float | None = None,
         cache: int = 0,
     ) -> None:
         if not isinstance(cache, int) or cache < 0 or (cache and device != "cpu"):
             raise ConfigError(f"cache={cache!r}; it is a number of captions, on a processor alone.")
         if temperature is not None and not temperature > 0:
             raise ConfigError(f"temperature={temperature!r}; it is a number above 0.")
+        if min_p is not None and not 0 <= min_p <= 1:
+            raise ConfigError(f"min_p={min_p!r}; it is a share of the likeliest value's chance.")
         self.model, self.device, self.threads = model, device, threads
-        self.temperature, self.cache = temperature, cache
+        self.temperature, self.min_p, self.cache = temperature, min_p, cache
 
     def load(self) -> None:
         """Raises AssetError where the weights cannot be read, ConfigError for a GPU not here."""
@@ -46,6 +49,8 @@ class Un0System:
         self._un0 = Un0.from_pretrained(assets.resolve(self.model), device=self.device)
         if self.temperature is not None:
             self._un0.temperature = self.temperature
+        if self.min_p is not None:
+            self._un0.min_p = self.min_p
         if self.cache:
             self._un0.writer.remember(self.cache)
         self._un0.generate(["a"], [0])  # compiles the kernel: part of loading, charged as such

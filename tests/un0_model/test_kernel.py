@@ -33,6 +33,16 @@ def test_the_gate_chooses_as_the_reference_does(model, captions):
     assert torch.equal(by_kernel.index[on], reference.index[on])
 
 
+def test_what_is_unlikely_beside_the_likeliest_is_never_drawn(model, captions):
+    fused, noise = FusedTokens(model), uniforms(range(11))
+    reference = model.generate(captions, noise, min_p=0.5)
+    assert (fused.generate(captions, noise, min_p=0.5) != reference).any(1).sum() <= 2  # edges
+    assert (fused.generate(captions, noise) != reference).any(1).sum() > 2
+    other = uniforms(range(100, 111))  # at 1 only the likeliest is left, whatever the dice say
+    greedy = [fused.generate(captions, dice, min_p=1.0) for dice in (noise, other)]
+    assert torch.equal(*greedy)
+
+
 def test_threads_change_nothing(model, captions):
     fused, noise = FusedTokens(model), uniforms(range(11))
     before = numba.get_num_threads()

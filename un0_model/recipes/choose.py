@@ -1,4 +1,4 @@
-"""Chooses on `val`: guidance of dense, temperature of un0; batch, threads, precision by speed.
+"""Chooses on `val`: guidance of dense, sampling of un0; batch, threads, precision by speed.
 
     python -m un0_model.recipes.choose un0|dense [prompts]
     python -m un0_model.recipes.choose dense-optimised|ceilings|cache
@@ -31,7 +31,7 @@ from harness.stats import cluster_interval
 from harness.systems.diffusers_pipeline import DiffusersSystem
 from harness.systems.un0 import Un0System
 from suites.proc.render import render
-from suites.proc.sets import load_set, request_seed, select
+from suites.proc.sets import load_set, request_seed
 from suites.proc.train import draw_batch
 from suites.proc.verify import verify
 from un0_model.caption_cache import CaptionCache
@@ -49,7 +49,7 @@ DENSE: dict[str, Any] = {
     "call": {"clean_caption": False, "use_resolution_binning": False, "max_sequence_length": 20},
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "un0": [{"temperature": t} for t in (0.4, 0.6, 0.8, 1.0)],
+    "un0": [{"temperature": t, "min_p": p} for t in (0.8, 1.0) for p in (0.0, 0.03, 0.1)],
     "dense": [{"guidance": g} for g in (1.5, 2.5, 4.0, 6.0)],
 }
 SPEEDS: dict[str, list[dict[str, Any]]] = {
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _settings(name: str, count: int) -> dict[str, Any]:
     """Verified content by setting, then seconds an image by batch and threads."""
-    prompts = select(load_set("val").prompts, "mini")[:count]
+    prompts = load_set("val").prompts[:count]  # categories take turns
     found: dict[str, Any] = {"prompts": len(prompts), "quality": [], "speed": []}
     for setting in SETTINGS[name]:
         right = _verified(_build(name, {"threads": 2, **setting}), prompts)

@@ -65,6 +65,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
 GIVEN = ("gate", "neurons", "keep", "proposals", "trunk")
+MIN_P = 0.05  # of the likeliest value: a rare beginning of an object stays, noise goes
 KINDS = ", ".join(GATES)
 
 
@@ -256,7 +257,7 @@ def _tokens_stage(
             [words_of(p.text, model.shape.caption) for p in prompts], device=leg.device
         )
         seeds = uniforms([request_seed(p.id, 0) for p in prompts]).to(leg.device)
-        images = dictionary.pictures(model.generate(batch, seeds, 0.9))
+        images = dictionary.pictures(model.generate(batch, seeds, min_p=MIN_P))
         right = [
             verify(dict(p.spec or {}), image) for p, image in zip(prompts, images, strict=True)
         ]
@@ -279,7 +280,7 @@ def _tokens_stage(
 
 
 @torch.no_grad()
-def ship(model: TokenModel, dictionary: Dictionary, out: Path, temperature: float = 0.9) -> None:
+def ship(model: TokenModel, dictionary: Dictionary, out: Path) -> None:
     """Counts the neurons chosen in 20,000 requests, rounds to integers, writes the files."""
     s, rng = model.shape, np.random.default_rng(20_000)
     texts = [caption(s) for s in draw_batch(rng, 20_000)[0]]
@@ -294,7 +295,8 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path, temperature: floa
     config = {
         "shape": s.as_dict(),
         "words": list(VOCABULARY),
-        "temperature": temperature,
+        "temperature": 1.0,
+        "min_p": MIN_P,
         "chosen_in_20000": int(chosen.sum()),
         "card_captions": texts[:100],
         "training": {k: v for k, v in summary(out).items() if k not in ("stages", "base")},
