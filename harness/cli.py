@@ -176,6 +176,15 @@ def _train(arguments: argparse.Namespace) -> int:
     )
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    pipeline = importlib.import_module("un0_model.pipeline")
+    path = importlib.import_module("harness.assets").resolve(arguments.weights)
+    model = pipeline.Un0.from_pretrained(path)
+    importlib.import_module("un0_model.onnx").export(model, arguments.out)
+    print(arguments.out)
+    return 0
+
+
 def _bench(arguments: argparse.Namespace) -> int:
     print(f"{'kernel':<38} {'us a call':>10} {'times':>8}  beside")
     for row in getattr(importlib.import_module("un0_model.bench"), arguments.what)():
@@ -220,6 +229,11 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("ids", nargs="*", metavar="CLAIM")
     bench = add("bench", _bench, "time the model's kernels, or what its gate costs")
     bench.add_argument("what", choices=("kernels", "gate"))
+    export = add("export", _export, "write Un0 as ONNX graphs")
+    export.add_argument("model", choices=("un0",))
+    export.add_argument("out", type=Path, metavar="FOLDER")
+    shipped = "package:un0_model/weights/un0"
+    export.add_argument("--weights", default=shipped, help=f"a folder of train un0; {shipped}")
     train = add("train", _train, "train a shipped weight again")
     train.add_argument("recipe", choices=RECIPES)
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. budget=gpu")

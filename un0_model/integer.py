@@ -37,15 +37,28 @@ class Integer(nn.Module):
         self.register_buffer("step", step)
         self.register_buffer("bias", bias.detach().clone())
 
+    exact = torch.float64  # what sums are taken in
+
+    def narrow(self) -> None:
+        """Sums in float32 from now on. Raises ValueError where they could pass 2^24, and round."""
+        most = int(self.weight.abs().flatten(1).sum(1, dtype=torch.int64).max()) * 255
+        if most >= 2**24:
+            raise ValueError(f"sums of up to {most} are not exact in float32")
+        self.exact = torch.float32
+
     def forward(self, x: Tensor) -> Tensor:
         last, limit = self.weight.ndim - 1, 127.0 if self.signed else 255.0
         if not self.whole:
             top = x.abs().amax(tuple(range(-last, 0)), keepdim=True).clamp(min=LEAST)
             x = (x * (limit / top)).round()
         if self.weight.ndim == 2:
-            sums, step, bias = F.linear(x.double(), self.weight.double()), self.step, self.bias
+            sums, step, bias = (
+                F.linear(x.to(self.exact), self.weight.to(self.exact)),
+                self.step,
+                self.bias,
+            )
         else:
-            sums = F.conv2d(x.double(), self.weight.double(), padding="same")
+            sums = F.conv2d(x.to(self.exact), self.weight.to(self.exact), padding="same")
             step, bias = self.step[:, None, None], self.bias[:, None, None]
         found = sums.float() * (step if self.whole else step * (top / limit))
         return found + bias

@@ -55,7 +55,7 @@ def _draw(u, logits, biases, digits, uniform, sampling, levels):
                 p[c] = np.float32(0.0)
             mass += p[c]
         target, drawn, reached = uniform[q] * mass, 0, p[0]
-        while drawn < n - 1 and reached < target:
+        while drawn < n - 1 and reached <= target:  # none that is left out
             drawn += 1
             reached += p[drawn]
         code = code * n + drawn

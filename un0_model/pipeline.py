@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from un0_model.replay import Noted
 from un0_model.tokens import Shape, TokenModel, uniforms
 from un0_model.vnni import COLUMNS, DEPTH
 
-__all__ = ["Un0"]
+__all__ = ["Un0", "numbered", "read_config", "word_index"]
 
 WEIGHTS = "un0.safetensors"
 FLOAT = 4  # bytes of a number that is not an 8-bit integer
@@ -34,7 +35,7 @@ class Un0:
 
     def __init__(self, folder: Path, config: dict, tensors: dict[str, Tensor], sha256: str) -> None:
         self.config, self.sha256, self.folder = config, sha256, folder
-        self.index = {word: i + 1 for i, word in enumerate(config["words"])}
+        self.index = word_index(config)
         self.tokens = TokenModel(Shape(**config["shape"]))
         if len(self.index) + 1 != self.tokens.shape.vocabulary:
             raise ValueError(f"{len(self.index)} words for {self.tokens.shape.vocabulary} rows")
@@ -56,16 +57,11 @@ class Un0:
         Raises ConfigError for a GPU that is not here.
         """
         folder = Path(path)
-        for name in ("config.json", WEIGHTS):
-            if not (folder / name).is_file():
-                raise AssetError(
-                    f"no {name} in {folder}: give a folder written by `un0bench train un0`"
-                )
+        config = read_config(folder, "un0bench train un0", WEIGHTS)
         kind = torch.device(device).type
         if kind == "cuda" and not torch.cuda.is_available():
             raise ConfigError(f"device={device}, but torch sees no GPU. Use device=cpu.")
         try:
-            config = json.loads((folder / "config.json").read_text())
             model = cls(folder, config, load_file(folder / WEIGHTS), _sha256(folder / WEIGHTS))
             if kind == "cpu":
                 model.writer = FusedTokens(model.tokens)
@@ -89,10 +85,9 @@ class Un0:
 
     def words(self, texts: Sequence[str]) -> Tensor:
         """Captions to word numbers int64 [B, W]; unknown words are left out, long captions cut."""
-        length = self.tokens.shape.caption
-        rows = [[self.index[w] for w in t.lower().split() if w in self.index] for t in texts]
-        padded = [(r or [1])[:length] + [0] * (length - len(r or [1])) for r in rows]
-        return torch.tensor(padded, device=self.device)
+        return torch.tensor(
+            numbered(texts, self.index, self.tokens.shape.caption), device=self.device
+        )
 
     @torch.inference_mode()
     def generate(
@@ -239,6 +234,34 @@ class Un0:
                 "training": self.config.get("training", {}),
             },
         )
+
+
+def read_config(folder: Path, command: str, *needed: str) -> dict[str, Any]:
+    """config.json of a folder that a command wrote; AssetError where it or what else is needed is
+    missing or no JSON.
+    """
+    for name in ("config.json", *needed):
+        if not (folder / name).is_file():
+            raise AssetError(f"no {name} in {folder}: give a folder written by `{command}`")
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise AssetError(
+            f"the weights in {folder} cannot be read ({str(error).splitlines()[0]}): "
+            f"restore config.json or write it again with `{command}`"
+        ) from error
+    return config
+
+
+def word_index(config: dict[str, Any]) -> dict[str, int]:
+    """The number of each word that a model knows; 0 pads."""
+    return {word: i + 1 for i, word in enumerate(config["words"])}
+
+
+def numbered(texts: Sequence[str], index: Mapping[str, int], length: int) -> list[list[int]]:
+    """Captions to word numbers, padded with 0; unknown words are left out, long captions cut."""
+    rows = [[index[w] for w in t.lower().split() if w in index] for t in texts]
+    return [(r or [1])[:length] + [0] * (length - len(r or [1])) for r in rows]
 
 
 def _bytes_of(tensors: Iterable[Tensor]) -> int:

@@ -196,42 +196,70 @@ class TokenModel(nn.Module):
         `route` replays the gate's decision of an earlier pass.
         """
         route = self.route(words_BW) if route is None else route
-        rows = [b.gather(route.index[:, i]) for i, b in enumerate(self.blocks)]
-        caption, batch = self.shape.caption, words_BW.shape[0]
-        mask = self._mask(words_BW)
-        x = self.word(words_BW) + self.place[:caption]
-        cache = []
-        for i, block in enumerate(self.blocks):
-            q, k, v = block.split(x)
-            heads = block.attend(q, k, v, mask[..., :caption, :caption])
-            x = block.body(block.join(x, heads), rows[i], route.gain[:, i])
-            room = k.new_empty(2, batch, k.shape[1], caption + TOKENS, k.shape[3])
-            room[0, :, :, :caption], room[1, :, :, :caption] = k, v
-            cache.append(room)
-        code = words_BW.new_empty(batch, TOKENS)
-        before = self.start
+        rows, cache = self.read(words_BW, route)
+        code = words_BW.new_empty(len(words_BW), TOKENS)
+        before = self.start.expand(len(words_BW), -1)
         for t in range(TOKENS):
-            at = caption + t
-            x = (before + self.place[at]).expand(batch, -1)[:, None]
-            seen = mask[:, :, at : at + 1, : at + 1]
-            for i, block in enumerate(self.blocks):
-                q, k, v = block.split(x)
-                cache[i][0, :, :, at : at + 1], cache[i][1, :, :, at : at + 1] = k, v
-                known, values = cache[i][:, :, :, : at + 1]
-                heads = block.attend(q, known, values, seen)
-                x = block.body(block.join(x, heads), rows[i], route.gain[:, i])
-            digits = self._draw(x[:, 0], uniform_BTQ[:, t], temperature, min_p)
+            x = before + self.place[self.shape.caption + t]
+            u, cache = self.step(x, words_BW, rows, route.gain, cache)
+            digits = self.draw(u, uniform_BTQ[:, t], temperature, min_p)
             before, code[:, t] = self.seen(digits), code_of(digits)
         return code
 
-    def _draw(self, x_BD: Tensor, uniform_BQ: Tensor, temperature: float, min_p: float) -> Tensor:
+    def read(self, words_BW: Tensor, route: Route) -> tuple[list[Tensor], list[Tensor]]:
+        """A layer each: neurons that serve [B, K, 2 D], and keys and values [2, B, A, W, D/A]."""
+        rows = [b.gather(route.index[:, i]) for i, b in enumerate(self.blocks)]
+        caption = self.shape.caption
+        seen = self._mask(words_BW)[..., :caption, :caption]
+        x, cache = self.word(words_BW) + self.place[:caption], []
+        for i in range(self.shape.layers):
+            x, kept = self._layer(i, x, rows[i], route.gain, None, seen)
+            cache.append(kept)
+        return rows, cache
+
+    def step(
+        self,
+        x_BD: Tensor,
+        words_BW: Tensor,
+        rows: Sequence[Tensor],
+        gain_BLK: Tensor,
+        cache: Sequence[Tensor],
+    ) -> tuple[Tensor, list[Tensor]]:
+        """What the next word is drawn from [B, D], and keys and values with one place more."""
+        written = cache[0].shape[3] - self.shape.caption + 1
+        seen = F.pad(words_BW > 0, (0, written), value=True)[:, None, None]
+        x, more = x_BD[:, None], []
+        for i in range(self.shape.layers):
+            x, kept = self._layer(i, x, rows[i], gain_BLK, cache[i], seen)
+            more.append(kept)
+        return self.head(self.norm(x[:, 0])), more
+
+    def _layer(
+        self,
+        i: int,
+        x: Tensor,
+        rows_BKE: Tensor,
+        gain_BLK: Tensor,
+        before: Tensor | None,
+        seen: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Block i at places x [B, T, D] after those `before`, and keys and values of all."""
+        block = self.blocks[i]
+        q, k, v = block.split(x)
+        both = torch.stack([k, v])
+        kept = both if before is None else torch.cat([before, both], dim=3)
+        heads = block.attend(q, kept[0], kept[1], seen)
+        return block.body(block.join(x, heads), rows_BKE, gain_BLK[:, i]), kept
+
+    def draw(
+        self, u_BD: Tensor, uniform_BQ: Tensor, temperature: float | Tensor, min_p: float | Tensor
+    ) -> Tensor:
         """One dictionary word's digits [B, Q], one after the other."""
-        u = self.head(self.norm(x_BD))
-        digits = []
+        u, digits = u_BD, []
         for q, logits in enumerate(self.logits):
             p = (logits(F.relu(u)).float() / temperature).softmax(-1)
             p = p.masked_fill(p < min_p * p.amax(-1, keepdim=True), 0.0).cumsum(-1)
-            drawn = (p < uniform_BQ[:, q : q + 1] * p[:, -1:]).sum(-1).clamp(max=LEVELS[q] - 1)
+            drawn = (p <= uniform_BQ[:, q : q + 1] * p[:, -1:]).sum(-1).clamp(max=LEVELS[q] - 1)
             digits.append(drawn)
             if q < len(self.digit):
                 u = u + self.digit[q](drawn)
