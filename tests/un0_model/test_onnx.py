@@ -1,4 +1,4 @@
-"""The exported graphs draw the reference's pictures, in any batch; what is not theirs is refused."""
+"""The exported graphs draw the reference's pictures, in any batch; all else is refused."""
 
 import shutil
 
