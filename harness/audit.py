@@ -66,6 +66,11 @@ def audit(config: Mapping[str, Any], run: Path, *, resume: bool = False, stage: 
     else:
         config = inputs.sealed(config)
     finished = (run / "manifest.json").is_file()
+    if finished and (left_out := bundle.left_out(run)):
+        raise InputError(
+            f"{left_out} was left out of {run}, so its manifest cannot be written again. "
+            "Work on the whole bundle, or draw its reports alone: un0bench report."
+        )
     first = stage or ("report" if finished else "measure")
     todo = STAGES[STAGES.index(inputs.known(first, STAGES, "stage")) :]
     if first == "measure" and finished:

@@ -38,6 +38,7 @@ __all__ = [
     "features_name",
     "file_hashes",
     "image_path",
+    "left_out",
     "left_to_package",
     "manifest_digest",
     "read_features",
@@ -271,6 +272,13 @@ def read_features(run: Path, system: str) -> np.ndarray | None:
     """Rows of one system, or None where none were made."""
     path = run / "features" / f"{features_name(system)}.npy"
     return np.load(path, allow_pickle=False) if path.is_file() else None
+
+
+def left_out(run: Path) -> str:
+    """The first file of a finished bundle's manifest that is not there; empty where all are."""
+    if not (run / "manifest.json").is_file():
+        return ""
+    return next((name for name in read_manifest(run)["files"] if not (run / name).exists()), "")
 
 
 def left_to_package(run: Path, files: Mapping[str, Any]) -> Path | None:

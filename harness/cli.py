@@ -135,6 +135,7 @@ def _factors(arguments: argparse.Namespace) -> int:
         if at == len(steps) - 1:
             print("-" * 36)
         print(f"{name:<36} {step.factor:>10.3g}  {interval:<18} {shares}")
+    print("Intervals hold what varies within audits, not from one audit's hour to the next's.")
     return 0
 
 

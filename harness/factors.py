@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import bundle, environment
 from harness.errors import InputError
@@ -25,9 +26,9 @@ __all__ = ["Step", "factors"]
 class Step:
     """From one system to the next: how many times less processor time, and verified content.
 
-    `low` and `high` take the two ratios as independent and add the squares of their half-widths,
-    which covers at least 95%. `before` and `after` are shares with their 95% interval; None where
-    a bundle has none.
+    `low` and `high` take the two ratios as independent and add the squares of their half-widths:
+    what varies within audits, not what changes from one audit's hour to the next's. `before` and
+    `after` are shares with their 95% interval; None where a bundle has none.
     """
 
     here: str
@@ -50,26 +51,22 @@ def factors(runs: Sequence[Path]) -> list[Step]:
     names = [evidence.baseline for evidence, _ in found] + [candidate]
     if len(set(names)) < len(names):
         raise InputError(f"The path {' -> '.join(names)} meets a system twice. Leave one out.")
-    shares = [_verified(run, e.baseline) for run, (e, _) in zip(runs, found, strict=True)]
-    shares.append(_verified(runs[0], candidate))
     steps = []
     for i, (_, ratio) in enumerate(found):
         rest = found[i + 1][1] if i + 1 < len(found) else None
         log = math.log(ratio.estimate) - (math.log(rest.estimate) if rest else 0.0)
         half = math.hypot(ratio.half(ALPHA), rest.half(ALPHA) if rest else 0.0)
-        steps.append(_step(names[i : i + 2], log, half, shares[i], shares[i + 1]))
-    whole = found[0][1]
-    ends = [names[0], candidate]
-    log, half = math.log(whole.estimate), whole.half(ALPHA)
-    return [*steps, _step(ends, log, half, shares[0], shares[-1])]
+        after = runs[i + 1] if rest else runs[i]
+        steps.append(_step(names[i : i + 2], log, half, (runs[i], after)))
+    log, half = math.log(found[0][1].estimate), found[0][1].half(ALPHA)
+    return [*steps, _step([names[0], candidate], log, half, (runs[0], runs[0]))]
 
 
 def _step(
     names: Sequence[str],
     log: float,
     half: float,
-    before: tuple[float, float, float] | None,
-    after: tuple[float, float, float] | None,
+    runs: tuple[Path, Path],
 ) -> Step:
     return Step(
         here=names[0],
@@ -77,8 +74,8 @@ def _step(
         factor=math.exp(log),
         low=math.exp(log - half),
         high=math.exp(log + half),
-        before=before,
-        after=after,
+        before=_verified(runs[0], names[0]),
+        after=_verified(runs[1], names[1]),
     )
 
 
@@ -93,17 +90,24 @@ def _read(run: Path) -> tuple[Evidence, Ratio]:
 
 def _same(first: Path, mine: Evidence, run: Path, theirs: Evidence) -> None:
     """Refuses another candidate, another machine, and other prompts, with both values."""
-    weights = [e.cards.get(e.candidate, {}).get("weights_sha256") for e in (mine, theirs)]
-    if weights[0] != weights[1] or mine.candidate != theirs.candidate:
+    one, other = _candidate(first, mine), _candidate(run, theirs)
+    if differing := environment.unlike(one, other, sorted({*one, *other})):
         raise InputError(
-            f"{first} and {run} have other candidates ({mine.candidate} {weights[0]} against "
-            f"{theirs.candidate} {weights[1]}). Audit one candidate against each baseline."
+            f"{first} and {run} have other candidates ({'; '.join(differing)}). Audit one "
+            "candidate against each baseline."
         )
     machines = [bundle.read_json(path / "environment.json") for path in (first, run)]
     if differing := environment.unlike(*machines):
         raise InputError(f"{first} and {run} were measured apart ({'; '.join(differing)}).")
     if mine.settings.get("suite") != theirs.settings.get("suite") or mine.prompts != theirs.prompts:
         raise InputError(f"{first} and {run} asked other prompts. Audit both on one set.")
+
+
+def _candidate(run: Path, evidence: Evidence) -> dict[str, Any]:
+    """All that makes the candidate what it is: its name, its configuration, its weights."""
+    name = evidence.candidate
+    config = bundle.read_yaml(run / "config.yaml")["systems"][name]
+    return {"name": name, **config, **evidence.cards.get(name, {}).get("weights_sha256", {})}
 
 
 def _verified(run: Path, system: str) -> tuple[float, float, float] | None:

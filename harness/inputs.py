@@ -65,7 +65,11 @@ def sealed(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The configuration with the nonce that draws a sealed set: the one given, or a new one."""
     suite = config["suite"]
     nonce = suite.get("nonce")
-    if suite.get("prompts") or suite["set"] != "sealed":
+    if suite["set"] == "sealed" and suite.get("prompts"):
+        raise ConfigError(
+            f"suite.prompts={suite['prompts']} with suite.set=sealed, a drawn one. Leave out one."
+        )
+    if suite["set"] != "sealed":
         if nonce is not None:
             raise ConfigError(f"suite.nonce={nonce}; it draws suite.set=sealed and nothing else.")
         return config

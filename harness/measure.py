@@ -93,6 +93,7 @@ class Session:
     _ticks_s: float = 0.0  # long enough for every counter to resolve
     _traced: Counter[tuple[str, str]] = field(default_factory=Counter)
     _meter_of: Mapping[str, str] = field(default_factory=dict)
+    _shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     _gpu: bool = False
 
     def __post_init__(self) -> None:
@@ -229,17 +230,20 @@ class Session:
     # Blocks ------------------------------------------------------------------------------------
 
     def next_pair(self) -> list[tuple[int, str]]:
-        """What is missing of the first unfinished pair: (pair, order); [] when all are there."""
-        have = {(b.pair, b.order) for b in self.journal.blocks if not b.void}
+        """Both blocks of the first unfinished pair, as (pair, order); [] when all are there.
+
+        A block that a kill left alone is void: the other would be of other starts.
+        """
+        counted = Counter(b.pair for b in self.journal.blocks if not b.void)
+        for block in [b for b in self.journal.blocks if not b.void and counted[b.pair] == 1]:
+            self.journal.void(block, "the audit was stopped within this block's pair")
+        have = {b.pair for b in self.journal.blocks if not b.void}
         pairs = self.plan.pairs
-        if len(have) >= 2 * pairs:
+        if len(have) >= pairs:
             pairs = self.pairs()[0]  # fixed from the pilot's spread alone; no later peek
-        self.step("blocks", len(have), 2 * pairs)
-        for pair in range(pairs):
-            slots = [(pair, order) for order in ("AB", "BA") if (pair, order) not in have]
-            if slots:
-                return slots
-        return []
+        self.step("blocks", 2 * len(have), 2 * pairs)
+        missing = next((pair for pair in range(pairs) if pair not in have), None)
+        return [] if missing is None else [(missing, order) for order in ("AB", "BA")]
 
     def pairs(self) -> tuple[int, int]:
         """Pairs planned, which a budget may cap, and pairs wanted."""
@@ -271,13 +275,15 @@ class Session:
             yield candidate, opened.enter_context(self.load(self.baseline))
 
     def _worker(self, system: SystemPlan) -> Worker:
-        return Worker(
+        worker = Worker(
             system.name,
             system.config,
             log=self.run / "logs" / f"{system.name}.log",
             timeout_s=system.timeout_s,
             remedy=f"What was measured is kept; go on with: {resume_command(self.run)}",
         )
+        worker.shape = self._shapes.get(system.name)  # one for all starts
+        return worker
 
     def load(self, system: SystemPlan) -> Worker:
         """Starts a worker and loads its system, in a window of its own; then stops it."""
@@ -357,6 +363,7 @@ class Session:
             max_s=self.plan.latency_limit_s if latency else math.inf,
         )
         self.meter.mark()
+        self._shapes[worker.name] = worker.shape
         own_s = time.process_time() - parent_before_s + (served.cpu_s or 0.0)
         state = environment.state(before, own_cpu_s=own_s)
         worker.stop()

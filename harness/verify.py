@@ -96,12 +96,18 @@ def _schemas(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _prompts(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
-    """A sealed set again from its nonce: nobody chose these prompts."""
+    """The prompts are those the manifest names; a sealed set is drawn again from its nonce."""
     suite = bundle.read_yaml(run / "config.yaml")["suite"]
-    if suite.get("set") == "sealed" and not suite.get("prompts"):
-        drawn = to_jsonl(sealed_set(str(suite["nonce"])).prompts)
-        if (run / "prompts.jsonl").read_bytes() != drawn:
-            yield "prompts.jsonl: not the sealed set that the nonce of config.yaml draws"
+    stated = manifest["suite"]
+    if {key: suite.get(key) for key in stated} != stated:
+        yield f"manifest.json: suite is {stated}, config.yaml has another"
+    prompts = (run / "prompts.jsonl").read_bytes()
+    if hashlib.sha256(prompts).hexdigest() != manifest["prompt_set"]["sha256"]:
+        yield "prompts.jsonl: not the prompt set of manifest.json"
+    if suite.get("set") == "sealed" and (
+        suite.get("prompts") or prompts != to_jsonl(sealed_set(str(suite["nonce"])).prompts)
+    ):
+        yield "prompts.jsonl: not the sealed set that the nonce of config.yaml draws"
 
 
 def _derived(run: Path, manifest: dict[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,7 +198,7 @@ def _speed(evidence: Evidence, system: str) -> Row:
     """Batch, windows, images and latency of one system; None where nothing was recorded."""
     rows = [r for r in costs.one_of_each(evidence.windows) if r["system"] == system]
     served = [r for r in rows if r["kind"] in ("block", "null") and not r["void"]]
-    load = next((r for r in rows if r["kind"] == "load"), None)
+    loads = [r for r in rows if r["kind"] == "load"]
     latencies = request_seconds(evidence, system)
     return {
         "system": system,
@@ -206,9 +207,16 @@ def _speed(evidence: Evidence, system: str) -> Row:
         "images": sum(r["requests"] - r["failures"] for r in served),
         "p50": stats.quantile_interval(latencies, 0.5) if latencies else None,
         "p95": stats.quantile_interval(latencies, 0.95) if latencies else None,
-        "load_s": load["duration_s"] if load else None,
-        "load_cpu_s": load["cpu_s"] if load else None,
+        "load_s": _median(r["duration_s"] for r in loads),
+        "load_cpu_s": _median(r["cpu_s"] for r in loads),
     }
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    """The median over a system's starts; None where one has no value."""
+    found = list(values)
+    told = [value for value in found if value is not None]
+    return statistics.median(told) if told and len(told) == len(found) else None
 
 
 def _plain_card(name: str, card: Mapping[str, Any]) -> Row:

@@ -37,10 +37,15 @@ def model_card(model: Un0) -> str:
     weights = ", ".join(f"`{name}`: `{sha}`" for name, sha in card.weights_sha256.items())
     training = model.config.get("training", {})
     told = "\n".join(f"- {name}: {value}" for name, value in training.items())
-    return f"""# Un0
+    gate = (
+        f"a gate chooses {s.keep} of\n{s.neurons:,} neurons in each of {s.layers} layers once per "
+        f"image (`{s.gate}`)"
+        if s.neurons
+        else f"{s.layers} layers without\npool and gate, whose neurons all serve every image"
+    )
+    return f"""# Un0{"" if s.neurons else " without its pool: thin and dense"}
 
-Pictures of 64 x 64 pixels from captions in the suite's words: a gate chooses {s.keep} of
-{s.neurons:,} neurons in each of {s.layers} layers once per image (`{s.gate}`), {TOKENS} words of a
+Pictures of 64 x 64 pixels from captions in the suite's words: {gate}, {TOKENS} words of a
 latent dictionary are written one after the other, and decoded. Synthetic scenes only: nothing
 here extrapolates to natural images.
 

@@ -232,6 +232,9 @@ class FusedTokens:
     def route(self, words_BW: Tensor) -> Route:
         """As `TokenModel.route`, which serves the other kinds of gate; best neurons first."""
         self._check(words_BW)
+        if not self.shape.keep:
+            nothing = torch.zeros(len(words_BW), self.shape.layers, 0)
+            return Route(index=nothing.long(), gain=nothing)
         if not self.fused_gate:
             with torch.inference_mode():
                 return self.model.route(words_BW)

@@ -108,7 +108,10 @@ def export(model: Un0, out: Path) -> None:
     for module in (model.tokens, model.dictionary.decoder):
         for layer in module.modules():
             if isinstance(layer, Integer):
-                layer.narrow()
+                try:
+                    layer.narrow()
+                except ValueError as error:
+                    raise AssetError(f"{model.folder} cannot be exported: {error}.") from None
     out.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -162,21 +165,24 @@ class OnnxUn0:
         """Raises AssetError where the folder holds no export, ConfigError without the package."""
         runtime, folder = _package("onnxruntime"), Path(folder)
         config = read_config(folder, "un0bench export un0")
-        self.index, self.length = word_index(config), config["shape"]["caption"]
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         try:
             self.caption, self.token, self.decode = (
-                runtime.InferenceSession(folder / f"{name}.onnx", options) for name in GRAPHS
+                runtime.InferenceSession(
+                    folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"]
+                )
+                for name in GRAPHS
             )
+            self.index, self.length = word_index(config), config["shape"]["caption"]
+            self.temperature = float(config["temperature"])
+            self.min_p = float(config.get("min_p", 0.0))
         except Exception as error:  # the package has no class for all that can be wrong
-            told = str(error).splitlines()[0]
+            told = (str(error).splitlines() or [""])[0]
             raise AssetError(
                 f"the graphs in {folder} cannot be read ({told}): write them again with "
                 "`un0bench export un0`"
             ) from error
-        self.temperature = float(config["temperature"])
-        self.min_p = float(config.get("min_p", 0.0))
 
     def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """As `Un0.generate`: uint8 images [B, 64, 64, 3], sRGB, on the host."""

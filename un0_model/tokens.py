@@ -150,6 +150,17 @@ class TokenModel(nn.Module):
 
     def loss(self, words_BW: Tensor, code_BT: Tensor, noise: float = 0.0) -> Tensor:
         """Mean cross-entropy in nats per token, teacher forced, all tokens in parallel."""
+        digits = digits_of(code_BT)
+        found = self.expected(words_BW, code_BT, noise)
+        return torch.stack(
+            [
+                F.cross_entropy(logits.flatten(0, 1), digits[..., q].flatten())
+                for q, logits in enumerate(found)
+            ]
+        ).sum()
+
+    def expected(self, words_BW: Tensor, code_BT: Tensor, noise: float = 0.0) -> list[Tensor]:
+        """Logits [B, T, level] of each digit, after the words and digits before it."""
         route = self.route(words_BW, noise)
         digits = digits_of(code_BT)
         before = torch.cat(
@@ -162,14 +173,12 @@ class TokenModel(nn.Module):
             x = block.join(x, block.attend(q, k, v, mask))
             x = block.body(x, block.gather(route.index[:, layer]), route.gain[:, layer])
         u = self.head(self.norm(x[:, self.shape.caption :]))
-        total = u.new_zeros(())
+        found = []
         for q, logits in enumerate(self.logits):
-            total = total + F.cross_entropy(
-                logits(F.relu(u)).flatten(0, 1).float(), digits[..., q].flatten()
-            )
+            found.append(logits(F.relu(u)).float())
             if q < len(self.digit):
                 u = u + self.digit[q](digits[..., q])
-        return total
+        return found
 
     def _mask(self, words_BW: Tensor) -> Tensor:
         """True where a position may look: at known caption words and at tokens not after itself."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness import assets
+from harness.errors import ConfigError
 from harness.records import Failure, Request, SystemCard
 from un0_model.onnx import GRAPHS, OnnxUn0
 
@@ -18,7 +19,10 @@ class Un0OnnxSystem:
     """Loads a folder of `un0bench export un0`."""
 
     def __init__(self, *, model: str, device: str = "cpu", threads: int | None = None) -> None:
-        self.model, self.device, self.threads = model, device, threads
+        """Raises ConfigError on a device that is not the processor."""
+        if device != "cpu":
+            raise ConfigError(f"device={device!r}; the graphs run on the processor. Use cpu.")
+        self.model, self.threads = model, threads
 
     def load(self) -> None:
         """Raises AssetError where the graphs cannot be read, ConfigError without the runtime."""

@@ -31,7 +31,8 @@ def test_the_product_of_the_steps_is_the_whole_and_the_last_is_the_nearest_basel
     assert (steps[1].low, steps[1].high) == pytest.approx((nearest["low"], nearest["high"]))
     wider = steps[0].high / steps[0].low
     assert wider > max(s["high"] / s["low"] for s in (first, nearest))
-    assert steps[0].after == steps[1].before and steps[1].after == whole.after
+    assert steps[0].after == steps[1].before
+    assert steps[0].before == whole.before
 
 
 def test_bundles_that_make_no_path_are_refused_by_name(tmp_path, capsys):
@@ -47,6 +48,10 @@ def test_bundles_that_make_no_path_are_refused_by_name(tmp_path, capsys):
     machine = json.loads((moved / "environment.json").read_text())
     (moved / "environment.json").write_text(json.dumps(machine | {"cpu_model": "another"}))
     with pytest.raises(InputError, match="another"):
+        factors([FIRST, moved])
+    config = (OPTIMISED / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(config.replace("    batch: 16", "    batch: 1"))
+    with pytest.raises(InputError, match="batch: 16 against 1"):
         factors([FIRST, moved])
     assert cli.main(["factors", str(FIRST), str(moved)]) == 2
     assert cli.main(["factors", str(FIRST), str(OPTIMISED)]) == 0

@@ -57,6 +57,12 @@ def test_what_is_no_export_or_cannot_run_is_refused(exported, tmp_path, monkeypa
     (copy / "token.onnx").write_bytes(b"no graph")
     with pytest.raises(AssetError, match="write them again"):
         OnnxUn0(copy)
+    other = shutil.copytree(exported, tmp_path / "other")
+    (other / "config.json").write_text("{}")
+    with pytest.raises(AssetError, match="write them again"):
+        OnnxUn0(other)
+    with pytest.raises(ConfigError, match="Use cpu"):
+        Un0OnnxSystem(model=str(exported), device="cuda")
     monkeypatch.setattr(onnx, "importlib", _Without())
     with pytest.raises(ConfigError, match="extra onnx"):
         OnnxUn0(exported)

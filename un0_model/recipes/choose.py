@@ -49,7 +49,7 @@ DENSE: dict[str, Any] = {
     "call": {"clean_caption": False, "use_resolution_binning": False, "max_sequence_length": 20},
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "un0": [{"temperature": t, "min_p": p} for t in (0.8, 1.0) for p in (0.0, 0.03, 0.1)],
+    "un0": [{"temperature": t, "min_p": p} for t in (0.8, 1.0) for p in (0.0, 0.05, 0.1)],
     "dense": [{"guidance": g} for g in (1.5, 2.5, 4.0, 6.0)],
 }
 SPEEDS: dict[str, list[dict[str, Any]]] = {

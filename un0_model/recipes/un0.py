@@ -3,25 +3,26 @@
     un0bench train un0 budget=cpu out=runs/train/un0
 
 Stages resume. The dictionary is learned from pictures alone, the tokens by cross-entropy on its
-words; the gate learns through the gains of the neurons it chose, with noise on the choice that
-fades over the first half of the training. From a `base` the decoder goes on, on the words as they
-are, and the tokens.
+words, one caption in ten dropped; the gate learns through the gains of the neurons it chose, with
+noise on the choice that fades over the first half of the training. Last, the tokens learn to
+draw without a second pass what guidance (Ho and Salimans 2022) would make of them.
+From a `base` the decoder goes on, on the words as they are, and the tokens.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
-from harness.errors import ConfigError
 from suites.proc.scene import caption
 from suites.proc.sets import load_set, request_seed, select
 from suites.proc.train import draw_batch
@@ -29,13 +30,13 @@ from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
 from un0_model.card import model_card
 from un0_model.dictionary import Dictionary
-from un0_model.gate import GATES
 from un0_model.pipeline import WEIGHTS, Un0
 from un0_model.recipes.leg import Leg, summary
 from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes, words_of
+from un0_model.recipes.shapes import reshaped, token_model
 from un0_model.recipes.training import Stage, fingerprint, kept, save_weights
-from un0_model.tokens import Shape, TokenModel, uniforms
+from un0_model.tokens import TokenModel, uniforms
 
 __all__ = ["BUDGETS", "main"]
 
@@ -44,29 +45,33 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "scenes": 240_000,
         "dictionary": 22_000,
         "tokens": 17_000,
-        "again": {"decoder": 16_000, "tokens": 12_600},
+        "guided": 4_000,
+        "again": {"decoder": 16_000, "tokens": 12_600, "guided": 4_000},
         "batch": 64,
     },
     "gpu": {
         "scenes": 200_000,
         "dictionary": 24_000,
         "tokens": 20_000,
-        "again": {"decoder": 20_000, "tokens": 20_000},
+        "guided": 5_000,
+        "again": {"decoder": 20_000, "tokens": 20_000, "guided": 5_000},
         "batch": 256,
     },
     "smoke": {
         "scenes": 200,
         "dictionary": 4,
         "tokens": 4,
-        "again": {"decoder": 4, "tokens": 4},
+        "guided": 4,
+        "again": {"decoder": 4, "tokens": 4, "guided": 4},
         "batch": 8,
     },
 }
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
-SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
-GIVEN = ("gate", "neurons", "keep", "proposals", "trunk")
+DROPPED, EMPTY = 0.1, 1  # captions, and the one word that stands for none, as in `numbered`
+GUIDANCE = 0.5  # how far beyond the captioned odds, in differences to those without a caption
 MIN_P = 0.05  # of the likeliest value: a rare beginning of an object stays, noise goes
-KINDS = ", ".join(GATES)
+HIDDEN = (".qkv.", ".out.", ".up.", ".down.", ".head.")
+RATES = {"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias": 2.0}
 
 
 def main(budget: str, leg: Leg) -> bool:
@@ -86,6 +91,8 @@ def main(budget: str, leg: Leg) -> bool:
         return False
     if leg.wants("tokens") and not _tokens_stage(model, dictionary, scenes, words, size, leg):
         return False
+    if leg.wants("guided") and not _guided_stage(model, dictionary, scenes, words, size, leg):
+        return False
     ship(model.cpu(), dictionary.cpu(), leg.out)
     return True
 
@@ -99,56 +106,11 @@ def _begin(leg: Leg) -> tuple[Dictionary, TokenModel]:
         if not leg.shape:
             return base.dictionary, base.tokens
         torch.manual_seed(leg.seed)
-        return base.dictionary, _thin(base.tokens, leg.shape)
+        return base.dictionary, reshaped(base.tokens, leg.shape)
     torch.manual_seed(leg.seed)
     dictionary = Dictionary()
     torch.manual_seed(leg.seed)
     return dictionary, token_model(leg.shape)
-
-
-def _thin(base: TokenModel, given: Mapping[str, int | str]) -> TokenModel:
-    """A base without its pool, its trunk the wider by neurons that as yet write nothing.
-
-    Raises ConfigError where anything else is asked of a base than to lose its pool.
-    """
-    thin = token_model(given)
-    if thin.shape.gate != "none" or thin.shape.trunk < base.shape.trunk:
-        raise ConfigError(
-            "shape with base=: a base keeps its shape, or loses its pool (shape.gate=none) and "
-            f"has a trunk of {base.shape.trunk} or more (shape.trunk)."
-        )
-    own, old = thin.state_dict(), base.state_dict()
-    for block in thin.blocks:
-        nn.init.zeros_(block.down.weight)
-    for name, value in own.items():
-        if value.numel():
-            value[tuple(slice(n) for n in old[name].shape)] = old[name]
-    return thin
-
-
-def token_model(shape: Mapping[str, int | str]) -> TokenModel:
-    """The shipped shape but for what is given. Raises ConfigError on what cannot be."""
-    for key, value in shape.items():
-        if key not in GIVEN:
-            raise ConfigError(f"shape.{key} is not for change; {', '.join(GIVEN)} are.")
-        if key == "gate":
-            if not isinstance(value, str) or value not in GATES:
-                raise ConfigError(f"shape.gate={value} is unknown; choose one of {KINDS}.")
-        elif not isinstance(value, int) or value < 1:
-            raise ConfigError(f"shape.{key}={value!r}; it is a whole number of at least 1.")
-    pool = {"neurons": 0, "keep": 0} if shape.get("gate") == "none" else {}
-    if pool.keys() & shape.keys():
-        raise ConfigError("shape.gate=none has no pool; leave out shape.neurons and shape.keep.")
-    wanted: Shape = dataclasses.replace(SHAPE, **{**shape, **pool})  # type: ignore[arg-type]
-    most = wanted.neurons
-    if wanted.gate in ("hash-learned", "hash"):
-        most = min(most, (2 * wanted.caption - 1) * wanted.proposals)
-    if wanted.keep > most:
-        raise ConfigError(f"shape.keep={wanted.keep}, and the gate has {most} to keep of.")
-    try:
-        return TokenModel(wanted)
-    except ValueError as error:
-        raise ConfigError(f"shape.gate={wanted.gate}: {error}; choose another size.") from None
 
 
 def _dictionary_stage(
@@ -243,26 +205,12 @@ def _tokens_stage(
     leg: Leg,
 ) -> bool:
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
-        index = torch.from_numpy(scenes.draw(rng, size["batch"], lean=leg.base is not None))
+        given, code = _batch(rng, scenes, words, size["batch"], leg)
+        dropped = torch.from_numpy(rng.random(len(given)) < DROPPED).to(leg.device)
+        given = torch.where(dropped[:, None], _no_caption(given), given)
+        noise = 0.0 if leg.base else max(0.0, 1 - 2 * progress)
         with torch.autocast(leg.device, torch.bfloat16):
-            return model.loss(
-                scenes.words[index].to(leg.device),
-                words[index].to(leg.device),
-                noise=0.0 if leg.base else max(0.0, 1 - 2 * progress),
-            )
-
-    def sample(path: Path) -> None:
-        prompts = select(load_set("val").prompts, "mini")[:100]
-        batch = torch.tensor(
-            [words_of(p.text, model.shape.caption) for p in prompts], device=leg.device
-        )
-        seeds = uniforms([request_seed(p.id, 0) for p in prompts]).to(leg.device)
-        images = dictionary.pictures(model.generate(batch, seeds, min_p=MIN_P))
-        right = [
-            verify(dict(p.spec or {}), image) for p, image in zip(prompts, images, strict=True)
-        ]
-        path.with_suffix(".json").write_text(json.dumps({"verified_val": float(np.mean(right))}))
-        grid(path, images)
+            return model.loss(given, code, noise)
 
     return Stage(
         name="tokens",
@@ -271,12 +219,83 @@ def _tokens_stage(
         loss=loss,
         steps=leg.steps_of("tokens", size),
         lr=2e-3,
-        hidden=(".qkv.", ".out.", ".up.", ".down.", ".head."),
-        rates={"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias": 2.0},
+        hidden=HIDDEN,
+        rates=RATES,
         decay=0.8 if leg.base else 0.25,
-        model=str(model.shape),
-        sample=sample,
+        model=f"{model.shape}, {DROPPED:g} of the captions dropped",
+        sample=partial(_drawn, model, dictionary, leg.device),
     ).run()
+
+
+def _guided_stage(
+    model: TokenModel,
+    dictionary: Dictionary,
+    scenes: Scenes,
+    words: Tensor,
+    size: dict[str, Any],
+    leg: Leg,
+) -> bool:
+    """Teaches the model the odds that guidance makes of its own with and without a caption."""
+    teacher = copy.deepcopy(model).to(leg.device).eval().requires_grad_(False)
+
+    def loss(rng: np.random.Generator, progress: float) -> Tensor:
+        given, code = _batch(rng, scenes, words, size["batch"], leg)
+        with torch.autocast(leg.device, torch.bfloat16):
+            with torch.no_grad():
+                asked = teacher.expected(given, code)
+                free = teacher.expected(_no_caption(given), code)
+            return guided_loss(model.expected(given, code), asked, free)
+
+    return Stage(
+        name="guided",
+        leg=leg,
+        modules={"tokens": model},
+        loss=loss,
+        steps=leg.steps_of("guided", size),
+        lr=1e-3,
+        hidden=HIDDEN,
+        rates=RATES,
+        decay=1.0,
+        model=f"{model.shape}, guidance {GUIDANCE:g} of {fingerprint(teacher)}",
+        sample=partial(_drawn, model, dictionary, leg.device),
+    ).run()
+
+
+def guided_loss(ours: Sequence[Tensor], asked: Sequence[Tensor], free: Sequence[Tensor]) -> Tensor:
+    """Cross-entropy with the odds that guidance makes of a teacher's, with a caption and without.
+
+    Logits [B, T, level] of each digit; the sum over digits of means over tokens.
+    """
+    losses = []
+    for mine, told, untold in zip(ours, asked, free, strict=True):
+        guided = (told + GUIDANCE * (told - untold)).softmax(-1)
+        losses.append(F.cross_entropy(mine.flatten(0, 1), guided.flatten(0, 1)))
+    return torch.stack(losses).sum()
+
+
+def _batch(
+    rng: np.random.Generator, scenes: Scenes, words: Tensor, count: int, leg: Leg
+) -> tuple[Tensor, Tensor]:
+    """Captions [B, W] and their pictures' words [B, 64]."""
+    index = torch.from_numpy(scenes.draw(rng, count, lean=leg.base is not None))
+    return scenes.words[index].to(leg.device), words[index].to(leg.device)
+
+
+def _no_caption(words_BW: Tensor) -> Tensor:
+    empty = torch.zeros_like(words_BW)
+    empty[:, 0] = EMPTY
+    return empty
+
+
+def _drawn(model: TokenModel, dictionary: Dictionary, device: str, path: Path) -> None:
+    """A sheet of pictures for prompts of `val`, and the share that is verified."""
+    prompts = select(load_set("val").prompts, "mini")[:100]
+    batch = torch.tensor([words_of(p.text, model.shape.caption) for p in prompts], device=device)
+    seeds = uniforms([request_seed(p.id, 0) for p in prompts]).to(device)
+    images = dictionary.pictures(model.generate(batch, seeds, min_p=MIN_P))
+    right = [verify(dict(p.spec or {}), image) for p, image in zip(prompts, images, strict=True)]
+    path.with_suffix(".json").write_text(json.dumps({"verified_val": float(np.mean(right))}))
+    grid(path, images)
 
 
 @torch.no_grad()

@@ -99,11 +99,14 @@ def test_a_base_is_trained_on_and_what_it_cost_is_counted_in(trained, tmp_path):
     cost = json.loads((tmp_path / "on/training.json").read_text())
     own = sum(leg["cpu_s"] for stage in cost["stages"].values() for leg in stage["legs"])
     assert cost["cpu_s"] == pytest.approx(own + cost["base"]["cpu_s"], abs=0.1)
-    assert set(cost["stages"]) == {"decoder", "tokens"}
-    assert set(cost["base"]["stages"]) == {"dictionary", "tokens"}
+    assert set(cost["stages"]) == {"decoder", "tokens", "guided"}
+    assert set(cost["base"]["stages"]) == {"dictionary", "tokens", "guided"}
 
 
-@pytest.mark.parametrize(("only", "other"), (("tokens", "dictionary"), ("decoder", "tokens")))
+@pytest.mark.parametrize(
+    ("only", "other"),
+    (("tokens", "dictionary"), ("decoder", "tokens"), ("guided", "dictionary")),
+)
 def test_one_stage_alone_leaves_the_other_as_it_was(trained, tmp_path, only, other):
     base = tmp_path / "base"
     shutil.copytree(trained, base)
@@ -126,6 +129,30 @@ def test_a_base_without_its_cost_or_with_another_shape_is_refused(trained, tmp_p
         going_on(tmp_path / "none", tmp_path / "on")
     with pytest.raises(ConfigError, match="keeps its shape"):
         un0.main("smoke", Leg(out=tmp_path / "on", base=trained, shape={"gate": "hash"}))
+
+
+def test_a_base_may_widen_its_trunk_and_draws_as_before(trained):
+    base = Un0.from_pretrained(trained).tokens
+    base.thaw()
+    wide = un0.reshaped(base, {"trunk": 288})
+    words, code = torch.tensor([[3, 4, 5] + [0] * 17]), torch.randint(2560, (1, 64))
+    assert torch.allclose(wide.loss(words, code), base.loss(words, code), atol=1e-5)
+    assert wide.shape.trunk == 288 and wide.shape.gate == base.shape.gate
+    with pytest.raises(ConfigError, match="keeps its shape"):
+        un0.reshaped(base, {"neurons": 64})
+
+
+def test_guidance_pulls_the_odds_beyond_those_of_the_caption():
+    """By hand: the caption makes the second of two values likelier; guidance more so."""
+    told, untold = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[0.0, 0.0]]])
+    best = torch.tensor([[[0.0, 1.0 + un0.GUIDANCE]]])
+    losses = {
+        name: un0.guided_loss([ours], [told], [untold]).item()
+        for name, ours in {"best": best, "told": told, "untold": untold}.items()
+    }
+    assert losses["best"] < losses["told"] < losses["untold"]
+    odds = best.softmax(-1)
+    assert losses["best"] == pytest.approx(-(odds * odds.log()).sum().item())
 
 
 def test_a_base_goes_on_without_its_pool_and_begins_as_it_draws_without(trained, tmp_path):
@@ -163,6 +190,7 @@ def test_a_base_goes_on_without_its_pool_and_begins_as_it_draws_without(trained,
         ({"gate": "tree", "neurons": 100}, "power of two"),
         ({"width": 100}, "not for change"),
         ({"gate": "none", "keep": 8}, "has no pool"),
+        ({"trunk": 300}, "multiples of 32"),
     ),
 )
 def test_a_shape_that_cannot_be_is_refused(shape, says):
@@ -171,7 +199,7 @@ def test_a_shape_that_cannot_be_is_refused(shape, says):
 
 
 def test_curve_cost_and_grid_are_left_beside_the_weights(trained):
-    for stage, steps in (("dictionary", 4), ("tokens", 4)):
+    for stage, steps in (("dictionary", 4), ("tokens", 4), ("guided", 4)):
         rows = [
             json.loads(line) for line in (trained / stage / "curve.jsonl").read_text().splitlines()
         ]
