@@ -296,6 +296,8 @@ def test_a_sealed_set_without_a_nonce_gets_a_new_one():
     first, second = (inputs.sealed({"suite": suite})["suite"]["nonce"] for _ in range(2))
     assert first != second and len(first) == 32
     assert sealed_set(first).sha256 != sealed_set(second).sha256
+    with pytest.raises(ConfigError, match="Leave out one"):
+        inputs.sealed({"suite": {"set": "sealed", "prompts": "mine.txt"}})
     with pytest.raises(ConfigError, match="nothing else"):
         inputs.sealed({"suite": {"set": "test", "nonce": "x"}})
 

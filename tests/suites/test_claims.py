@@ -90,6 +90,7 @@ def test_an_unknown_claim_names_the_nearest():
                 ("metric: verified, kind: relative", "only clip has a scale"),
                 ("metric: recall, kind: relative", "only clip has a scale"),
                 ("metric: recall, kind: difference, category: text", "it is pooled"),
+                ("metric: recall, kind: superiority", "verified and clip can have it"),
             )
         ),
         (
