@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -212,19 +212,9 @@ def _tokens_stage(
         with torch.autocast(leg.device, torch.bfloat16):
             return model.loss(given, code, noise)
 
-    return Stage(
-        name="tokens",
-        leg=leg,
-        modules={"tokens": model},
-        loss=loss,
-        steps=leg.steps_of("tokens", size),
-        lr=2e-3,
-        hidden=HIDDEN,
-        rates=RATES,
-        decay=0.8 if leg.base else 0.25,
-        model=f"{model.shape}, {DROPPED:g} of the captions dropped",
-        sample=partial(_drawn, model, dictionary, leg.device),
-    ).run()
+    told = f"{model.shape}, {DROPPED:g} of the captions dropped"
+    decay = 0.8 if leg.base else 0.25
+    return _token_stage("tokens", model, dictionary, loss, size, leg, 2e-3, decay, told)
 
 
 def _guided_stage(
@@ -246,17 +236,33 @@ def _guided_stage(
                 free = teacher.expected(_no_caption(given), code)
             return guided_loss(model.expected(given, code), asked, free)
 
+    told = f"{model.shape}, guidance {GUIDANCE:g} of {fingerprint(teacher)}"
+    return _token_stage("guided", model, dictionary, loss, size, leg, 1e-3, 1.0, told)
+
+
+def _token_stage(
+    name: str,
+    model: TokenModel,
+    dictionary: Dictionary,
+    loss: Callable[[np.random.Generator, float], Tensor],
+    size: dict[str, Any],
+    leg: Leg,
+    lr: float,
+    decay: float,
+    told: str,
+) -> bool:
+    """Trains the token model by a loss; `told` is what a run that goes on must share."""
     return Stage(
-        name="guided",
+        name=name,
         leg=leg,
         modules={"tokens": model},
         loss=loss,
-        steps=leg.steps_of("guided", size),
-        lr=1e-3,
+        steps=leg.steps_of(name, size),
+        lr=lr,
         hidden=HIDDEN,
         rates=RATES,
-        decay=1.0,
-        model=f"{model.shape}, guidance {GUIDANCE:g} of {fingerprint(teacher)}",
+        decay=decay,
+        model=told,
         sample=partial(_drawn, model, dictionary, leg.device),
     ).run()
 
