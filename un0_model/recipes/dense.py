@@ -86,7 +86,12 @@ def main(budget: str, leg: Leg) -> bool:
 def _begin(leg: Leg) -> PixArtAlphaPipeline:
     """The pipeline as it is before the first step: new, or the base's, in float32."""
     if leg.base:
-        return PixArtAlphaPipeline.from_pretrained(leg.base, dtype=torch.float32)
+        pipe = PixArtAlphaPipeline.from_pretrained(leg.base, dtype=torch.float32)
+        for part in (pipe, pipe.transformer, pipe.vae):
+            part.register_to_config(
+                _name_or_path=""
+            )  # where the base lay is no fact of the weights
+        return pipe
     torch.manual_seed(leg.seed)
     vae = dense.autoencoder()
     torch.manual_seed(leg.seed)

@@ -53,3 +53,5 @@ def test_one_stage_of_a_base_alone_changes_that_part_alone(trained, tmp_path, on
         for folder in (base, on / "pipeline")
     ]
     assert scales[0] == scales[1]
+    written = [path.read_text() for path in (on / "pipeline").rglob("*.json")]
+    assert written and not any(str(tmp_path) in text or str(base) in text for text in written)

@@ -1,0 +1,127 @@
+"""What `verify` finds: every change of a bundle, and nothing on an honest one."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from toy_audits import toys
+
+from harness import assets, bundle, cli, inputs
+from harness.bundle import REFERENCE
+from harness.errors import ConfigError
+from harness.verify import verify
+from suites.proc.sets import sealed_set, to_jsonl
+
+
+def test_a_flipped_bit_is_found(copy):
+    path = copy / "items.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert "items.parquet: SHA-256 differs from the manifest" in verify(copy)
+
+
+def test_a_missing_file_is_found(copy):
+    (copy / "traces.parquet").unlink()
+    assert "traces.parquet: missing" in verify(copy)
+
+
+def test_an_extra_file_is_found(copy):
+    (copy / "notes.txt").write_text("hello")
+    assert verify(copy) == ["notes.txt: not in the manifest"]
+
+
+def _rehash(run):
+    manifest = bundle.read_manifest(run)
+    manifest.pop("files")
+    bundle.write_manifest(run, manifest)
+    assert cli.main(["report", str(run)]) == 0
+
+
+def test_an_edited_score_is_found_though_every_hash_was_made_again(copy):
+    rows = bundle.read_table(copy, "scores")
+    at = next(i for i, row in enumerate(rows) if row["metric"] == "verified" and row["value"] == 0)
+    rows[at]["value"] = 0.9
+    bundle.write_table(copy, "scores", rows)
+    _rehash(copy)
+    (line,) = verify(copy)
+    assert line.startswith("scores.parquet: null verified") and "0.9" in line
+
+
+def test_an_edited_item_is_found_from_pixels(copy):
+    rows = bundle.read_table(copy, "items")
+    at = next(i for i, r in enumerate(rows) if r["system"] == "null" and r["metric"] == "verified")
+    rows[at]["value"] = 1.0
+    bundle.write_table(copy, "items", rows)
+    _rehash(copy)
+    assert any("differs from its pixels" in line for line in verify(copy))
+
+
+def test_an_exchanged_image_is_found(copy):
+    first, second = sorted((copy / "images" / "renderer").glob("*.png"))[:2]
+    first.write_bytes(second.read_bytes())
+    _rehash(copy)
+    assert any("not the image of its row" in line for line in verify(copy))
+
+
+def test_an_edited_verdict_or_report_is_found(copy):
+    verdicts = json.loads((copy / "verdicts.json").read_text())
+    verdicts[0]["outcome"] = "supported"
+    bundle.write_json(copy / "verdicts.json", verdicts)
+    _rehash(copy)
+    (copy / "report.md").write_text("all is well")
+    found = verify(copy)
+    assert any(line.startswith("verdicts.json: [0].outcome is supported") for line in found)
+    assert "report.md: differs from the one drawn from this bundle" in found
+
+
+def test_images_may_be_left_out_whole_which_is_said(copy, capsys):
+    shutil.rmtree(copy / "images")
+    assert verify(copy) == []
+    assert cli.main(["verify", str(copy)]) == 0
+    assert "reports NOT compared" in capsys.readouterr().out
+
+
+def test_the_shipped_reference_may_be_left_out_and_no_other(copy):
+    shutil.rmtree(copy / "images")
+    shipped = np.load(assets.resolve("package:suites/proc/reference/features.npy"))
+    for rows, found in ((shipped, []), (shipped[1:], [f"{REFERENCE}: missing"])):
+        bundle.write_features(copy, "reference", rows)
+        _rehash(copy)
+        (copy / REFERENCE).unlink()
+        assert verify(copy) == found
+
+
+def test_a_sealed_set_is_drawn_from_its_nonce_and_no_other_passes_for_it(tmp_path):
+    sealed = ["suite.set=sealed", "suite.nonce=beacon-4711", "name=s"]
+    assert cli.main(toys(tmp_path, more=sealed)) == 0
+    run = tmp_path / "s"
+    assert verify(run) == []
+    assert (run / "prompts.jsonl").read_bytes() == to_jsonl(sealed_set("beacon-4711").prompts)
+    config = bundle.read_yaml(run / "config.yaml")
+    bundle.write_yaml(run / "config.yaml", config | {"suite": config["suite"] | {"nonce": "other"}})
+    _rehash(run)
+    assert verify(run) == ["prompts.jsonl: not the sealed set that the nonce of config.yaml draws"]
+
+
+def test_a_sealed_set_without_a_nonce_gets_a_new_one():
+    suite = {"set": "sealed", "nonce": None}
+    first, second = (inputs.sealed({"suite": suite})["suite"]["nonce"] for _ in range(2))
+    assert first != second and len(first) == 32
+    assert sealed_set(first).sha256 != sealed_set(second).sha256
+    with pytest.raises(ConfigError, match="Leave out one"):
+        inputs.sealed({"suite": {"set": "sealed", "prompts": "mine.txt"}})
+    with pytest.raises(ConfigError, match="nothing else"):
+        inputs.sealed({"suite": {"set": "test", "nonce": "x"}})
+
+
+def test_a_cut_feature_file_is_a_difference(copy):
+    (copy / "features").mkdir(exist_ok=True)
+    (copy / "features" / "null.npy").write_bytes(b"")
+    assert any(line.startswith("derived: cannot be recomputed") for line in verify(copy))
+
+
+def test_a_folder_that_is_no_bundle_is_an_input_error(tmp_path, capsys):
+    assert cli.main(["verify", str(tmp_path)]) == 2
+    assert "no finished bundle" in capsys.readouterr().err
