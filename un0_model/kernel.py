@@ -19,8 +19,9 @@ from torch import Tensor
 from un0_model.caption_cache import CaptionCache
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, TOKENS
+from un0_model.every_neuron import EveryNeuron, every_neuron, gains, serve
 from un0_model.fused_attention import Cache, attend, copy_places, empty_cache, keep
-from un0_model.fused_gate import choose, gated, gather_layers
+from un0_model.fused_gate import choose, gather_layers
 from un0_model.fused_layers import BLOCK, Layers, array, in_blocks, layers_of, linear, norm, norm_of
 from un0_model.gate import HashLearned, Route
 from un0_model.tokens import TokenModel
@@ -87,20 +88,22 @@ def _answer(x, n, i, net, scratch, z, y, hidden):
 
 
 @compiled
-def _write(first, n, words, lengths, rows, gain, uniform, sampling, net, cache, levels, kept, code):
+def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, levels, kept, code):
     """Fills code [first : first + n] of [B, 64]; `net` holds the weights that FusedTokens packs.
 
-    rows [n, L, K, 2, D] are the neurons that serve each of these images. `kept` holds read
-    captions, the slot there of each image (-1: none), and whether it is filled.
+    `serving` holds the neurons that serve each of these images, rows [n, L, K, 2, D], their gains
+    [n, L, K], and the whole pool where that is evaluated. `kept` holds read captions, the slot
+    there of each image (-1: none), and whether it is filled.
     """
+    rows, gain, every = serving
     read, slot, filled = kept
-    layers = rows.shape[1]
+    layers, served = gain.shape[1:]
     width, wide_hidden = net.word.shape[1], net.up.bias.shape[1]
     caption = words.shape[1]
     wide = max(n, caption)
     x, y = np.empty((wide, width), np.float32), np.empty((wide, width), np.float32)
     z, triple = np.empty((wide, width), np.float32), np.empty((wide, 3 * width), np.float32)
-    hidden = np.empty((wide, wide_hidden), np.float32)
+    hidden, active = np.empty((wide, wide_hidden), np.float32), np.empty((wide, served), np.float32)
     heads, places = cache.key_step.shape[2:]
     most = max(places, width)
     asked = (np.empty(places, np.float32), np.empty(most, np.uint8), np.empty(most, np.int32))
@@ -108,10 +111,11 @@ def _write(first, n, words, lengths, rows, gain, uniform, sampling, net, cache, 
     split = triple.reshape(wide, 3, heads, width // heads)  # queries, keys, values by head
     seen_by = z.reshape(wide, heads, width // heads)
     scratch = (
-        np.empty((wide, max(width, wide_hidden)), np.uint8),
-        np.empty((wide, max(3 * width, wide_hidden)), np.int32),
+        np.empty((wide, max(width, wide_hidden, served)), np.uint8),
+        np.empty((wide, max(3 * width, wide_hidden, served)), np.int32),
         np.empty(wide, np.float32),
     )
+    room = (scratch, active, y)
     for b in range(n):  # captions: each reads its own words, all at once
         known = lengths[first + b]
         if filled[first + b]:
@@ -125,8 +129,7 @@ def _write(first, n, words, lengths, rows, gain, uniform, sampling, net, cache, 
             keep(split, known, image, at, i, cache, asked)
             attend(split, known, image, count, i, cache, asked, seen_by)
             _answer(x, known, i, net, scratch, z, y, hidden)
-            for p in range(known):
-                gated(z[p], rows[b, i], gain[first + b, i], x[p])
+            serve(z, known, image, i, rows, gain, every, room, x)
         if slot[first + b] >= 0:
             copy_places(cache, b, read, slot[first + b])
     for t in range(TOKENS):  # tokens: the block's images side by side
@@ -147,8 +150,7 @@ def _write(first, n, words, lengths, rows, gain, uniform, sampling, net, cache, 
             keep(split, n, image, at, i, cache, asked)
             attend(split, n, image, count, i, cache, asked, seen_by)
             _answer(x, n, i, net, scratch, z, y, hidden)
-            for b in range(n):
-                gated(z[b], rows[b, i], gain[first + b, i], x[b])
+            serve(z, n, image, i, rows, gain, every, room, x)
         norm(x, n, net.norm[0], net.norm[1], y)
         linear(y, n, True, net.head, 0, scratch, z)
         for b in range(n):
@@ -189,6 +191,7 @@ class FusedTokens:
     """A frozen TokenModel's weights, packed for the kernel."""
 
     captions: CaptionCache | None = None
+    every: EveryNeuron | None = None
 
     def __init__(self, model: TokenModel) -> None:
         self.shape, self.model, self.own = model.shape, model, threading.local()
@@ -283,14 +286,23 @@ class FusedTokens:
         code = np.empty((len(words_BW), TOKENS), np.int64)
         given = (words_BW.numpy(), (words_BW > 0).sum(1).numpy())
         sampling = (np.float32(temperature), np.float32(min_p))
-        drawn_with = (gain, array(uniform_BTQ), sampling, self.net)
+        drawn_with = (array(uniform_BTQ), sampling, self.net)
+        if self.every:
+            gain = gains(self.every, known)
+            rows = np.empty((len(gain), self.shape.layers, 0, 2, self.shape.width), np.float32)
 
         def write(first: int, n: int) -> None:
-            serve = self.gathered(known, first, n) if rows is None else rows[first : first + n]
-            _write(first, n, *given, serve, *drawn_with, self._cache(), self.levels, kept, code)
+            some = slice(first, first + n)
+            own = self.gathered(known, first, n) if rows is None else rows[some]
+            serving = (own, gain[some], self.every)
+            _write(first, n, *given, serving, *drawn_with, self._cache(), self.levels, kept, code)
 
         in_blocks(write, len(code))
         return torch.from_numpy(code)
+
+    def evaluate(self, chosen_LN: Tensor) -> None:
+        """From now on computes every neuron that is true in bool [L, N] (every_neuron.py)."""
+        self.every = every_neuron(self.net.pool, self.net.scale, chosen_LN)
 
     def remember(self, captions: int) -> None:
         """Keeps what so many captions cost before their first token (caption_cache.py)."""

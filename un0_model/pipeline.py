@@ -24,9 +24,10 @@ from un0_model.replay import Noted
 from un0_model.tokens import Shape, TokenModel, uniforms
 from un0_model.vnni import COLUMNS, DEPTH
 
-__all__ = ["Un0", "numbered", "read_config", "word_index"]
+__all__ = ["CHOSEN", "WEIGHTS", "Un0", "numbered", "read_config", "word_index"]
 
 WEIGHTS = "un0.safetensors"
+CHOSEN = "chosen"  # bool [L, N]: the neurons that served one of 20,000 training captions
 FLOAT = 4  # bytes of a number that is not an 8-bit integer
 
 
@@ -49,6 +50,8 @@ class Un0:
             )
         self.temperature = float(config.get("temperature", 1.0))
         self.min_p = float(config.get("min_p", 0.0))
+        self.chosen = tensors.get(CHOSEN)
+        self.served = self.tokens.shape.layers * self.tokens.shape.keep
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu") -> Un0:
@@ -82,6 +85,21 @@ class Un0:
     _noted: Noted | None = None
     writer: FusedTokens | TokenModel
     decoder: Callable[[Tensor], np.ndarray]
+
+    def evaluate_every_neuron(self) -> None:
+        """From now on computes all neurons ever chosen, the gate's gains deciding what they count.
+
+        Raises ConfigError off processors and for weights that do not say which those are.
+        """
+        if not isinstance(self.writer, FusedTokens):
+            raise ConfigError(f"device={self.device}; every neuron runs on a processor alone.")
+        if self.chosen is None or not self.chosen.any():
+            raise ConfigError(
+                f"every_neuron=true, but {self.folder} names no neurons that were ever chosen; "
+                "train with `un0bench train un0` and a gate."
+            )
+        self.writer.evaluate(self.chosen)
+        self.served = int(self.chosen.sum())
 
     def words(self, texts: Sequence[str]) -> Tensor:
         """Captions to word numbers int64 [B, W]; unknown words are left out, long captions cut."""
@@ -141,13 +159,13 @@ class Un0:
             multiply_adds={
                 "gate": int(decided),
                 "trunk": int(places * trunk + self._attention(words) + TOKENS * head),
-                "sparse": int(places * s.layers * s.keep * neuron),
+                "sparse": int(places * self.served * neuron),
                 "decode": sum(getattr(decoder, k).weight.numel() * n for k, n in conv.items()),
             },
             parameter_bytes={
                 "gate": int(decided_by) * FLOAT,
                 "trunk": self._always_on_bytes(),
-                "sparse": s.layers * s.keep * (neuron + FLOAT),
+                "sparse": self.served * (neuron + FLOAT),
                 "words": int(read * s.width * FLOAT),
                 "decode": _bytes_of(decoder.state_dict().values()) + self._table_bytes(),
             },
@@ -181,7 +199,7 @@ class Un0:
         padding nor a table makes the share smaller.
         """
         s, work = self.tokens.shape, self.profile(texts)
-        neuron = 2 * s.width + FLOAT
+        neuron, always_on = 2 * s.width + FLOAT, s.layers * s.trunk
         chosen, gated = self.config["chosen_in_20000"], s.layers * s.neurons
         if not gated:
             return {"parameter_bytes": 1.0}
@@ -193,12 +211,12 @@ class Un0:
         whole = chosen * neuron + gate + always
         multiply = sum(work.multiply_adds.values())
         places = float((self.words(texts) > 0).sum(-1).float().mean()) + TOKENS
-        dense = multiply + places * s.layers * (chosen / s.layers - s.keep) * 2 * s.width
+        dense = multiply + places * (chosen - self.served) * 2 * s.width
         return {
             "parameter_bytes": sum(work.parameter_bytes.values()) / whole,
-            "gated_neurons_of_pool": s.layers * s.keep / gated,
-            "gated_neurons_of_chosen": s.layers * s.keep / chosen,
-            "neurons_with_trunk": s.layers * (s.keep + s.trunk) / (chosen + s.layers * s.trunk),
+            "gated_neurons_of_pool": self.served / gated,
+            "gated_neurons_of_chosen": self.served / chosen,
+            "neurons_with_trunk": (self.served + always_on) / (chosen + always_on),
             "gated_and_scored_bytes": (
                 work.parameter_bytes["sparse"] + work.parameter_bytes["gate"]
             )

@@ -20,6 +20,7 @@ class Un0System:
     """Loads a folder of `un0bench train un0`; `temperature` and `min_p` None keep its own.
 
     `cache` is how many captions are remembered (un0_model/caption_cache.py); 0: none.
+    `every_neuron` computes the whole pool, as a dense model does (un0_model/every_neuron.py).
     """
 
     def __init__(
@@ -31,15 +32,19 @@ class Un0System:
         temperature: float | None = None,
         min_p: float | None = None,
         cache: int = 0,
+        every_neuron: bool = False,
     ) -> None:
         if not isinstance(cache, int) or cache < 0 or (cache and device != "cpu"):
             raise ConfigError(f"cache={cache!r}; it is a number of captions, on a processor alone.")
+        if not isinstance(every_neuron, bool) or (every_neuron and cache):
+            raise ConfigError(f"every_neuron={every_neuron!r}; it is true or false, with cache=0.")
         if temperature is not None and not temperature > 0:
             raise ConfigError(f"temperature={temperature!r}; it is a number above 0.")
         if min_p is not None and not 0 <= min_p <= 1:
             raise ConfigError(f"min_p={min_p!r}; it is a share of the likeliest value's chance.")
         self.model, self.device, self.threads = model, device, threads
         self.temperature, self.min_p, self.cache = temperature, min_p, cache
+        self.every_neuron = every_neuron
 
     def load(self) -> None:
         """Raises AssetError where the weights cannot be read, ConfigError for a GPU not here."""
@@ -51,6 +56,8 @@ class Un0System:
             self._un0.temperature = self.temperature
         if self.min_p is not None:
             self._un0.min_p = self.min_p
+        if self.every_neuron:
+            self._un0.evaluate_every_neuron()
         if self.cache:
             self._un0.writer.remember(self.cache)
         self._un0.generate(["a"], [0])  # compiles the kernel: part of loading, charged as such

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # All that gains from an accelerator, in calls of at most ten minutes; call again to go on.
-#   OUT=results bash un0_model/recipes/gpu.sh          (make gpu)
-# Trains judge, un0 and dense at BUDGET for CALL_S seconds, then audits with NVML on the freshly trained
-# weights; an audit that outlasts a call goes on in the next. Each finished recipe and the bundle
+#   OUT=results bash un0_model/recipes/gpu.sh          (make gpu, make gpu STAGE=train)
+# STAGE=train trains judge, un0 and dense at BUDGET for CALL_S seconds, STAGE=audit audits with NVML on
+# the freshly trained weights; without STAGE the one, then the other. What outlasts a call goes on in the
+# next. Each finished recipe and the bundle
 # without images go to $OUT as an archive. On a machine that lost runs/gpu-train, archives of finished
 # recipes in .gpu/ are taken up.
 # Where torch is built without our other packages, wheels in .whl/ are put beside it.
@@ -12,6 +13,11 @@ CALL_S=${CALL_S:-560}
 DEVICE=${DEVICE:-cuda}
 BUDGET=${BUDGET:-gpu}
 WORK=${WORK:-runs/gpu-train}
+STAGE=${STAGE:-}
+case "$STAGE" in
+  "" | train | audit) ;;
+  *) echo "make gpu: STAGE=$STAGE is unknown; choose train or audit, or leave it out" >&2; exit 2 ;;
+esac
 PY=${PY:-$([ -x .venv/bin/python ] && echo .venv/bin/python || command -v python3)}
 if compgen -G ".whl/*.whl" >/dev/null; then
   "$PY" -m pip install -q --no-index --no-deps --no-cache-dir --upgrade --target /tmp/site .whl/*.whl
@@ -34,6 +40,10 @@ unfinished() {
 }
 for recipe in judge un0 dense; do
   if [ ! -f "$WORK/$recipe/training.json" ]; then
+    if [ "$STAGE" = audit ]; then
+      echo "make gpu: $WORK holds no finished $recipe; call STAGE=train first" >&2
+      exit 2
+    fi
     [ "$(left)" -gt 20 ] || unfinished
     code=0
     bench train "$recipe" budget="$BUDGET" device="$DEVICE" out="$WORK/$recipe" limit_s="$(left)" || code=$?
@@ -46,6 +56,7 @@ for recipe in judge un0 dense; do
     tar -C "$WORK" --null -czf "$OUT/$recipe.tar.gz" -T -
 done
 
+[ "$STAGE" != train ] || exit 0
 [ "$(left)" -gt 60 ] || unfinished
 if [ -d "$WORK/audits/gpu" ]; then
   asked=(--resume name=gpu out="$WORK/audits")

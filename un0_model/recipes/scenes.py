@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ __all__ = ["Scenes", "words_of"]
 
 _INDEX = {word: i + 1 for i, word in enumerate(VOCABULARY)}  # 0 pads
 CHUNK = 1000
-LATE = ("counting", "binding", "size", "text", "emblem")  # what both models draw worst, ADR 0015
 
 
 def words_of(text: str, length: int) -> list[int]:
@@ -30,14 +30,17 @@ def words_of(text: str, length: int) -> list[int]:
 class Scenes:
     """`count` renders of the training split: images uint8 [n, 64, 64, 3], captions, word numbers.
 
-    Kept under `folder` once it is whole; chunk i depends on (seed, i) alone.
+    Kept under `folder` once it is whole; chunk i depends on (seed, i) alone. `late` names the
+    categories that a model learns last.
     """
 
-    def __init__(self, folder: Path, count: int, seed: int, caption_words: int = 20) -> None:
+    def __init__(
+        self, folder: Path, count: int, seed: int, late: Sequence[str], caption_words: int = 20
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"scenes-{count}-{seed}.npy"
         self.captions: list[str] = []
-        late: list[int] = []
+        rows: list[int] = []
         done = path.exists()
         part = path.with_suffix(f".{os.getpid()}.npy")
         images = (
@@ -51,7 +54,7 @@ class Scenes:
             rng = np.random.default_rng([seed, first])
             specs, _ = draw_batch(rng, min(CHUNK, count - first))
             self.captions += [caption(s) for s in specs]
-            late += [first + i for i, s in enumerate(specs) if s["category"] in LATE]
+            rows += [first + i for i, s in enumerate(specs) if s["category"] in late]
             if not done:
                 for i, spec in enumerate(specs):
                     images[first + i] = render(spec, rng)
@@ -59,7 +62,7 @@ class Scenes:
             images.flush()
             part.rename(path)
             images = np.load(path, mmap_mode="r")
-        self.images, self.late = images, np.array(late)
+        self.images, self.late = images, np.array(rows)
         self.words = torch.tensor([words_of(c, caption_words) for c in self.captions])
 
     def __len__(self) -> int:

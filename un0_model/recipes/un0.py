@@ -30,7 +30,7 @@ from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
 from un0_model.card import model_card
 from un0_model.dictionary import Dictionary
-from un0_model.pipeline import WEIGHTS, Un0
+from un0_model.pipeline import CHOSEN, WEIGHTS, Un0
 from un0_model.recipes.leg import Leg, summary
 from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes, words_of
@@ -66,6 +66,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "batch": 8,
     },
 }
+LATE = ("counting", "binding", "size", "text", "emblem")  # what it draws worst, ADR 0015
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 DROPPED, EMPTY = 0.1, 1  # captions, and the one word that stands for none, as in `numbered`
 GUIDANCE = 0.5  # how far beyond the captioned odds, in differences to those without a caption
@@ -78,7 +79,7 @@ def main(budget: str, leg: Leg) -> bool:
     """Runs what is left of the recipe; True when the weights are written."""
     size = BUDGETS[budget]
     token_model(leg.shape)  # tells what cannot be before the first stage
-    scenes = Scenes(leg.out.parent / "scenes", size["scenes"], seed=leg.seed - 1)
+    scenes = Scenes(leg.out.parent / "scenes", size["scenes"], leg.seed - 1, LATE)
     dictionary, model = _begin(leg)
     words = _dictionary_stage(dictionary, scenes, size, leg)
     if words is None:
@@ -309,12 +310,13 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path) -> None:
     """Counts the neurons chosen in 20,000 requests, rounds to integers, writes the files."""
     s, rng = model.shape, np.random.default_rng(20_000)
     texts = [caption(s) for s in draw_batch(rng, 20_000)[0]]
-    chosen = torch.zeros(s.layers * s.neurons, dtype=torch.bool)
-    layer = torch.arange(s.layers)[:, None] * s.neurons
+    chosen = torch.zeros(s.layers, s.neurons, dtype=torch.bool)
+    layer = torch.arange(s.layers)[:, None].expand(-1, s.keep)
     for i in range(0, len(texts), 500):
         batch = torch.tensor([words_of(t, s.caption) for t in texts[i : i + 500]])
         route = model.route(batch)
-        chosen[(route.index + layer)[route.gain > 0]] = True
+        serves = route.gain > 0
+        chosen[layer.expand_as(serves)[serves], route.index[serves]] = True
     model.freeze()
     dictionary.decoder.freeze()
     config = {
@@ -328,6 +330,7 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path) -> None:
     }
     tensors = {f"tokens.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"dictionary.{k}": v for k, v in dictionary.state_dict().items()}
+    tensors[CHOSEN] = chosen
     save_weights(
         out / WEIGHTS,
         {

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness.errors import AssetError, ConfigError
+from harness.systems.un0 import Un0System
 from un0_model.pipeline import Un0
 from un0_model.recipes import un0
 from un0_model.recipes.judge import word_merges
@@ -69,6 +70,37 @@ def test_work_is_counted_as_the_shapes_say(trained):
     assert read["words"] == 2 * 128 * 4
     assert read["trunk"] > 4 * layer  # a byte each, and steps, biases, norms, places, digits
     assert read["decode"] > 9 * 34 * 64 * 2 + 9 * 64 * 64 + 64 * 256
+
+
+def test_a_pool_evaluated_whole_counts_as_such(trained):
+    kept, whole = Un0.from_pretrained(trained), Un0.from_pretrained(trained)
+    whole.evaluate_every_neuron()
+    chosen = whole.config["chosen_in_20000"]
+    assert 32 < chosen == whole.served < 32768
+    asked = ["red circle"]
+    few, all_ = (model.profile(asked).multiply_adds for model in (kept, whole))
+    assert all_["sparse"] == 66 * chosen * 256
+    assert all_["trunk"] == few["trunk"]
+    assert whole.active(asked)["gated_neurons_of_chosen"] == 1
+    assert whole.active(asked)["multiply_adds_of_capacity_matched"] == pytest.approx(1)
+    assert whole.active(asked)["parameter_bytes"] > 4 * kept.active(asked)["parameter_bytes"]
+    assert whole.generate(asked, [1]).shape == (1, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "says"),
+    (
+        ("none", {"every_neuron": True}, "no neurons that were ever chosen"),
+        (None, {"every_neuron": True, "cache": 3}, "with cache=0"),
+    ),
+)
+def test_no_pool_and_a_memory_are_not_evaluated_whole(kind, settings, says, trained, tmp_path):
+    folder = trained
+    if kind:
+        folder = tmp_path / "un0"
+        assert un0.main("smoke", Leg(out=folder, shape={"gate": kind}))
+    with pytest.raises(ConfigError, match=says):
+        Un0System(model=str(folder), **settings).load()
 
 
 @pytest.mark.parametrize("kind", ("hash", "tree"))
