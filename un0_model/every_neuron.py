@@ -2,7 +2,7 @@
 
 Every neuron that was ever chosen is computed for every token, by the trunk's own kernels, and
 counts by the gain that the gate gave it: 0 for all but the K that serve. Letters as in `tokens.py`;
-C columns a layer, one for each neuron that was ever chosen and some that fill up a tile.
+C columns of the widest layer; a layer has one for each neuron ever chosen, and fills up its tiles.
 """
 
 from __future__ import annotations
@@ -18,75 +18,88 @@ from un0_model.fused_layers import Layers, linear
 from un0_model.gate import Route
 from un0_model.vnni import COLUMNS, pack
 
-__all__ = ["EveryNeuron", "every_neuron", "gains", "serve"]
+__all__ = ["EveryNeuron", "columns", "counts", "every_neuron", "serve"]
 
 
 class EveryNeuron(NamedTuple):
-    """All neurons as two integer layers a block, and the column of each, or -1: [L, N]."""
+    """The neurons of each block as two integer layers, and the column of each, or -1: [L, N]."""
 
-    read: Layers
-    write: Layers
+    read: tuple[Layers, ...]
+    write: tuple[Layers, ...]
     column: np.ndarray
+
+    @property
+    def widths(self) -> list[int]:
+        """How many each block computes."""
+        return [layer.step.shape[1] for layer in self.read]
 
 
 def every_neuron(pool: np.ndarray, scale: np.ndarray, chosen_LN: Tensor) -> EveryNeuron:
     """Packs the neurons that are true in `chosen_LN`; pool int8 [L, N, 2, D], scale [L, N]."""
-    chosen = chosen_LN.numpy()
-    layers, width = len(pool), pool.shape[-1]
-    columns = -(-int(chosen.sum(1).max()) // COLUMNS) * COLUMNS
+    chosen, width = chosen_LN.numpy(), pool.shape[-1]
+    read, write = [], []
+    for i, some in enumerate(chosen):
+        columns = max(1, -(-int(some.sum()) // COLUMNS)) * COLUMNS
+        rows, step = np.zeros((columns, 2, width), np.int8), np.zeros(columns, np.float32)
+        rows[: some.sum()], step[: some.sum()] = pool[i, some], scale[i, some]
+        read.append(_layer(rows[:, 0].T, 128, step))
+        # a row that is written has its neuron's step, which `counts` holds
+        write.append(_layer(rows[:, 1], 0, np.ones(width, np.float32)))
     column = np.where(chosen, chosen.cumsum(1) - 1, -1)
-    rows = np.zeros((layers, columns, 2, width), np.int8)
-    step = np.zeros((layers, columns), np.float32)
-    for i, served in enumerate(chosen):
-        rows[i, : served.sum()], step[i, : served.sum()] = pool[i, served], scale[i, served]
-    read, write = rows[:, :, 0], rows[:, :, 1]
-    return EveryNeuron(
-        read=Layers(
-            tiles=np.stack([pack(u.T) for u in read]),
-            shift=128 * read.sum(2, dtype=np.int32),
-            step=step,
-            bias=np.zeros((layers, columns), np.float32),
-        ),
-        # a written row's step depends on its neuron: `gains` holds it
-        write=Layers(
-            tiles=np.stack([pack(v) for v in write]),
-            shift=np.zeros((layers, width), np.int32),
-            step=np.ones((layers, width), np.float32),
-            bias=np.zeros((layers, width), np.float32),
-        ),
-        column=column,
+    return EveryNeuron(read=tuple(read), write=tuple(write), column=column)
+
+
+def _layer(weight: np.ndarray, zero: int, step: np.ndarray) -> Layers:
+    """Packs int8 [K, N] whose inputs stand `zero` too high, without a bias."""
+    shift = zero * weight.sum(0, dtype=np.int32)
+    return Layers(
+        tiles=pack(weight)[None], shift=shift[None], step=step[None], bias=np.zeros_like(step)[None]
     )
 
 
-def gains(every: EveryNeuron, route: Route) -> np.ndarray:
-    """What each column counts for each image, times its step: float32 [B, L, C], most of it 0.
-
-    A neuron that was never chosen before has no column, and is left out.
+def counts(every: EveryNeuron, route: Route) -> tuple[np.ndarray, np.ndarray]:
+    """What each column counts for each image, times its step, float32 [B, L, C], most of it 0; and
+    the gains [B, L, K] of what has no column, because no caption chose it before.
     """
     index, gain = route.index.numpy(), route.gain.numpy()
     image, layer, _ = np.indices(index.shape)
     column = every.column[layer, index]
     known = (column >= 0) & (gain > 0)
     at = (image[known], layer[known], column[known])
-    dense = np.zeros((*index.shape[:2], every.read.step.shape[1]), np.float32)
-    dense[at] = gain[known] * every.read.step[at[1:]]
-    return dense
+    dense = np.zeros((*index.shape[:2], max(every.widths)), np.float32)
+    for i, of_layer in enumerate(every.read):
+        mine = at[1] == i
+        found = tuple(part[mine] for part in at)
+        dense[found] = gain[known][mine] * of_layer.step[0, found[2]]
+    return dense, np.where(known, np.float32(0.0), gain)
 
 
 @compiled
-def serve(z, n, image, i, rows, gain, every, room, x):
+def columns(pool):
+    """Of the widest layer; 1 where the pool is not evaluated."""
+    if pool is None:
+        return 1
+    return pool[1].shape[2]
+
+
+@compiled
+def serve(z, n, image, i, rows, gain, pool, room, x):
     """Adds block i's neurons to n rows x, from what they read z; `image` is whose each row is.
 
-    Without `every` those of rows [images, L, K, 2, D]; with it all, at gains [images, L, C].
+    Those of rows [images, L, K, 2, D] at their gains; and all, where `pool` holds them and what
+    each counts for each image [images, L, C].
     """
-    if every is None:
+    for b in range(n):
+        gated(z[b], rows[image[b], i], gain[image[b], i], x[b])
+    if pool is not None:
+        every, counted = pool
+        scratch, active, y = room
+        width = every.read[i].step.shape[1]
+        hidden = active.ravel()[: n * width].reshape(n, width)
+        linear(z, n, True, every.read[i], 0, scratch, hidden)
         for b in range(n):
-            gated(z[b], rows[image[b], i], gain[image[b], i], x[b])
-    else:
-        scratch, hidden, y = room
-        linear(z, n, True, every.read, i, scratch, hidden)
-        for b in range(n):
-            for j in range(hidden.shape[1]):
-                hidden[b, j] = max(hidden[b, j], np.float32(0.0)) * gain[image[b], i, j]
-        linear(hidden, n, False, every.write, i, scratch, y)
+            mine, own = counted[image[b], i], hidden[b]
+            for j in range(width):
+                own[j] = max(own[j], np.float32(0.0)) * mine[j]
+        linear(hidden, n, False, every.write[i], 0, scratch, y)
         x[:n] += y[:n]

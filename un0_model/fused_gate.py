@@ -83,10 +83,12 @@ def gather(pool, scale, index, rows):
 def gated(y, rows, gain, x):
     """x += (relu(y U^T) * gain) V for one row of numbers; rows [K, 2, D] hold U and V."""
     for k in range(rows.shape[0]):
+        if gain[k] <= 0:
+            continue
         dot = np.float32(0.0)
         for j in range(y.shape[0]):
             dot += y[j] * rows[k, 0, j]
-        if dot > 0 and gain[k] > 0:
+        if dot > 0:
             dot *= gain[k]
             for j in range(y.shape[0]):
                 x[j] += dot * rows[k, 1, j]

@@ -19,7 +19,7 @@ from torch import Tensor
 from un0_model.caption_cache import CaptionCache
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, TOKENS
-from un0_model.every_neuron import EveryNeuron, every_neuron, gains, serve
+from un0_model.every_neuron import EveryNeuron, columns, counts, every_neuron, serve
 from un0_model.fused_attention import Cache, attend, copy_places, empty_cache, keep
 from un0_model.fused_gate import choose, gather_layers
 from un0_model.fused_layers import BLOCK, Layers, array, in_blocks, layers_of, linear, norm, norm_of
@@ -92,18 +92,19 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
     """Fills code [first : first + n] of [B, 64]; `net` holds the weights that FusedTokens packs.
 
     `serving` holds the neurons that serve each of these images, rows [n, L, K, 2, D], their gains
-    [n, L, K], and the whole pool where that is evaluated. `kept` holds read captions, the slot
-    there of each image (-1: none), and whether it is filled.
+    [n, L, K], and where the whole pool is evaluated that, and what its neurons count. `kept`
+    holds read captions, the slot there of each image (-1: none), and whether it is filled.
     """
-    rows, gain, every = serving
+    rows, gain, pool = serving
+    widest = columns(pool)
     read, slot, filled = kept
-    layers, served = gain.shape[1:]
+    layers = gain.shape[1]
     width, wide_hidden = net.word.shape[1], net.up.bias.shape[1]
     caption = words.shape[1]
     wide = max(n, caption)
     x, y = np.empty((wide, width), np.float32), np.empty((wide, width), np.float32)
     z, triple = np.empty((wide, width), np.float32), np.empty((wide, 3 * width), np.float32)
-    hidden, active = np.empty((wide, wide_hidden), np.float32), np.empty((wide, served), np.float32)
+    hidden, active = np.empty((wide, wide_hidden), np.float32), np.empty((wide, widest), np.float32)
     heads, places = cache.key_step.shape[2:]
     most = max(places, width)
     asked = (np.empty(places, np.float32), np.empty(most, np.uint8), np.empty(most, np.int32))
@@ -111,8 +112,8 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
     split = triple.reshape(wide, 3, heads, width // heads)  # queries, keys, values by head
     seen_by = z.reshape(wide, heads, width // heads)
     scratch = (
-        np.empty((wide, max(width, wide_hidden, served)), np.uint8),
-        np.empty((wide, max(3 * width, wide_hidden, served)), np.int32),
+        np.empty((wide, max(width, wide_hidden, widest)), np.uint8),
+        np.empty((wide, max(3 * width, wide_hidden, widest)), np.int32),
         np.empty(wide, np.float32),
     )
     room = (scratch, active, y)
@@ -129,7 +130,7 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
             keep(split, known, image, at, i, cache, asked)
             attend(split, known, image, count, i, cache, asked, seen_by)
             _answer(x, known, i, net, scratch, z, y, hidden)
-            serve(z, known, image, i, rows, gain, every, room, x)
+            serve(z, known, image, i, rows, gain, pool, room, x)
         if slot[first + b] >= 0:
             copy_places(cache, b, read, slot[first + b])
     for t in range(TOKENS):  # tokens: the block's images side by side
@@ -150,7 +151,7 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
             keep(split, n, image, at, i, cache, asked)
             attend(split, n, image, count, i, cache, asked, seen_by)
             _answer(x, n, i, net, scratch, z, y, hidden)
-            serve(z, n, image, i, rows, gain, every, room, x)
+            serve(z, n, image, i, rows, gain, pool, room, x)
         norm(x, n, net.norm[0], net.norm[1], y)
         linear(y, n, True, net.head, 0, scratch, z)
         for b in range(n):
@@ -277,7 +278,7 @@ class FusedTokens:
         arrays of other shapes: the kernel reads what it is told is there.
         """
         self._check(words_BW, uniform_BTQ)
-        found = self._remembered(words_BW) if self.captions and route is None else None
+        found = None if route or self.every else self._remembered(words_BW)
         if found is None:
             known, nowhere = route or self.route(words_BW), np.full(len(words_BW), -1)
             gain, kept = array(known.gain), (self._cache(), nowhere, nowhere >= 0)
@@ -287,22 +288,27 @@ class FusedTokens:
         given = (words_BW.numpy(), (words_BW > 0).sum(1).numpy())
         sampling = (np.float32(temperature), np.float32(min_p))
         drawn_with = (array(uniform_BTQ), sampling, self.net)
+        counted = None
         if self.every:
-            gain = gains(self.every, known)
-            rows = np.empty((len(gain), self.shape.layers, 0, 2, self.shape.width), np.float32)
+            counted, gain = counts(self.every, known)
 
         def write(first: int, n: int) -> None:
             some = slice(first, first + n)
-            own = self.gathered(known, first, n) if rows is None else rows[some]
-            serving = (own, gain[some], self.every)
+            own = self._own(known, gain, first, n) if rows is None else rows[some]
+            pool = None if counted is None else (self.every, counted[some])
+            serving = (own, gain[some], pool)
             _write(first, n, *given, serving, *drawn_with, self._cache(), self.levels, kept, code)
 
         in_blocks(write, len(code))
         return torch.from_numpy(code)
 
-    def evaluate(self, chosen_LN: Tensor) -> None:
-        """From now on computes every neuron that is true in bool [L, N] (every_neuron.py)."""
+    def evaluate(self, chosen_LN: Tensor) -> int:
+        """From now on computes every neuron that is true in bool [L, N] (every_neuron.py).
+
+        Returns how many that are, with those that fill up tiles.
+        """
         self.every = every_neuron(self.net.pool, self.net.scale, chosen_LN)
+        return sum(self.every.widths)
 
     def remember(self, captions: int) -> None:
         """Keeps what so many captions cost before their first token (caption_cache.py)."""
@@ -321,6 +327,12 @@ class FusedTokens:
             captions.rows[slots[~filled]] = self.gathered(new, 0, len(new.gain))
         return captions.gain[slots], captions.rows[slots], (captions.read, slots, filled)
 
+    def _own(self, route: Route, gain: np.ndarray, first: int, n: int) -> np.ndarray:
+        """What `gathered` gives, or no neurons where none of them counts."""
+        if gain[first : first + n].any():
+            return self.gathered(route, first, n)
+        return np.empty((n, self.shape.layers, 0, 2, self.shape.width), np.float32)
+
     def gathered(self, route: Route, first: int, n: int) -> np.ndarray:
         """The neurons of n images from `first` on, float32 [n, L, K, 2, D]."""
         index = route.index.numpy()[first : first + n]
@@ -334,6 +346,7 @@ class FusedTokens:
         index = route.index.numpy().swapaxes(0, 1).reshape(layers, batch * kept)
         each = np.arange(layers)[:, None]
         model = copy.copy(self)
+        model.every = None
         model.net = self.net._replace(
             pool=np.ascontiguousarray(self.net.pool[each, index]),
             scale=np.ascontiguousarray(self.net.scale[each, index]),

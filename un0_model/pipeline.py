@@ -50,8 +50,10 @@ class Un0:
             )
         self.temperature = float(config.get("temperature", 1.0))
         self.min_p = float(config.get("min_p", 0.0))
-        self.chosen = tensors.get(CHOSEN)
-        self.served = self.tokens.shape.layers * self.tokens.shape.keep
+        s, self.chosen = self.tokens.shape, tensors.get(CHOSEN)
+        if self.chosen is not None and self.chosen.shape != (s.layers, s.neurons):
+            raise ValueError(f"`{CHOSEN}` is no [{s.layers}, {s.neurons}]")
+        self.every, self.served = False, s.layers * s.keep  # of gated neurons, those computed
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu") -> Un0:
@@ -98,8 +100,7 @@ class Un0:
                 f"every_neuron=true, but {self.folder} names no neurons that were ever chosen; "
                 "train with `un0bench train un0` and a gate."
             )
-        self.writer.evaluate(self.chosen)
-        self.served = int(self.chosen.sum())
+        self.every, self.served = True, self.writer.evaluate(self.chosen.bool())
 
     def words(self, texts: Sequence[str]) -> Tensor:
         """Captions to word numbers int64 [B, W]; unknown words are left out, long captions cut."""
@@ -129,6 +130,8 @@ class Un0:
 
         Raises ConfigError for captions whose `whole` was not asked for last, and off processors.
         """
+        if self.every:
+            raise ConfigError("every_neuron=true; no gate's work is left out where all serve.")
         if not isinstance(self.writer, FusedTokens):
             raise ConfigError(f"device={self.device}; the gate is replayed on a processor alone.")
         words = self.words(texts)
@@ -201,6 +204,7 @@ class Un0:
         s, work = self.tokens.shape, self.profile(texts)
         neuron, always_on = 2 * s.width + FLOAT, s.layers * s.trunk
         chosen, gated = self.config["chosen_in_20000"], s.layers * s.neurons
+        served = min(self.served, chosen)  # without those that fill up a tile
         if not gated:
             return {"parameter_bytes": 1.0}
         gate = FLOAT * sum(
@@ -211,12 +215,12 @@ class Un0:
         whole = chosen * neuron + gate + always
         multiply = sum(work.multiply_adds.values())
         places = float((self.words(texts) > 0).sum(-1).float().mean()) + TOKENS
-        dense = multiply + places * (chosen - self.served) * 2 * s.width
+        dense = multiply + places * (chosen - served) * 2 * s.width
         return {
             "parameter_bytes": sum(work.parameter_bytes.values()) / whole,
-            "gated_neurons_of_pool": self.served / gated,
-            "gated_neurons_of_chosen": self.served / chosen,
-            "neurons_with_trunk": (self.served + always_on) / (chosen + always_on),
+            "gated_neurons_of_pool": served / gated,
+            "gated_neurons_of_chosen": served / chosen,
+            "neurons_with_trunk": (served + always_on) / (chosen + always_on),
             "gated_and_scored_bytes": (
                 work.parameter_bytes["sparse"] + work.parameter_bytes["gate"]
             )
@@ -237,7 +241,9 @@ class Un0:
             width=64,
             parameters=sum(t.numel() for t in tensors),
             parameter_bytes=_bytes_of(tensors),
-            precision="int8 trunk, head, attention and decoder; gate, gated inputs, draws float32",
+            precision="int8 trunk, pool, head, attention and decoder; gate and draws float32"
+            if self.every
+            else "int8 trunk, head, attention and decoder; gate, gated inputs, draws float32",
             steps=1,
             evaluations=1,
             weights_sha256={WEIGHTS: self.sha256},
@@ -246,6 +252,7 @@ class Un0:
                 "multiply_adds": dict(work.multiply_adds),
                 "parameter_bytes_read": dict(work.parameter_bytes),
                 "chosen_in_20000": self.config["chosen_in_20000"],
+                "pool_neurons_evaluated": self.served,
                 "tokens_in_sequence": TOKENS,
                 "temperature": self.temperature,
                 "min_p": self.min_p,

@@ -37,7 +37,10 @@ class Un0System:
         if not isinstance(cache, int) or cache < 0 or (cache and device != "cpu"):
             raise ConfigError(f"cache={cache!r}; it is a number of captions, on a processor alone.")
         if not isinstance(every_neuron, bool) or (every_neuron and cache):
-            raise ConfigError(f"every_neuron={every_neuron!r}; it is true or false, with cache=0.")
+            raise ConfigError(
+                f"every_neuron={every_neuron!r}, cache={cache}: every_neuron is true or false, and "
+                "goes with cache=0."
+            )
         if temperature is not None and not temperature > 0:
             raise ConfigError(f"temperature={temperature!r}; it is a number above 0.")
         if min_p is not None and not 0 <= min_p <= 1:

@@ -56,7 +56,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
     },
 }
 WIDTH, LAYERS = 160, 6
-LATE = ("counting", "text")  # what it draws worst, ADR 0015
+LATE = ("counting", "text")  # what keeps it below what is asked of it, ADR 0015
 DROPPED = 0.1
 NOISE = 0.1  # on the latents, whose deviation is about 1: the decoder forgives the denoiser
 PICTURES = 16  # a batch of the autoencoder: many small steps learn faster here than few large ones
@@ -280,6 +280,7 @@ def _denoiser_stage(
         lr=1e-3,
         hidden=("transformer_blocks.", "encoder.layers."),
         ema=0.999,
+        model=f"leaning to {', '.join(LATE)}" if leg.base else "",
         sample=sample,
     ).run()
 

@@ -69,7 +69,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
 LATE = ("counting", "binding", "size", "text", "emblem")  # what it draws worst, ADR 0015
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 DROPPED, EMPTY = 0.1, 1  # captions, and the one word that stands for none, as in `numbered`
-GUIDANCE = 0.5  # how far beyond the captioned odds, in differences to those without a caption
+GUIDANCE = 0.7  # how far beyond the captioned odds, in differences to those without a caption
 MIN_P = 0.1  # of the likeliest value: what begins an object now and then stays, noise goes
 HIDDEN = (".qkv.", ".out.", ".up.", ".down.", ".head.")
 RATES = {"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias": 2.0}
@@ -263,7 +263,7 @@ def _token_stage(
         hidden=HIDDEN,
         rates=RATES,
         decay=decay,
-        model=told,
+        model=f"{told}, leaning to {', '.join(LATE)}" if leg.base else told,
         sample=partial(_drawn, model, dictionary, leg.device),
     ).run()
 
