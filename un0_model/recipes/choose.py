@@ -50,7 +50,7 @@ DENSE: dict[str, Any] = {
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "un0": [{"temperature": t, "min_p": p} for t in (0.8, 1.0) for p in (0.0, 0.05, 0.1)],
-    "dense": [{"guidance": g} for g in (1.5, 2.5, 4.0, 6.0)],
+    "dense": [{"guidance": g} for g in (1.5, 2.0, 2.5, 3.0, 4.0, 6.0)],
 }
 SPEEDS: dict[str, list[dict[str, Any]]] = {
     "un0": [{"threads": t} for t in (1, 2)],
