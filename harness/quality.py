@@ -83,9 +83,8 @@ def _endpoint(
             f"{found.n} {found.unit}); {aim} quality needs {_points(found.threshold)} or more."
         )
     supports = found.passes and found.enough
-    needed = found.needed
-    if found.estimate is not None and not supports and needed is not None and found.n < needed:
-        text += f" About {needed} {found.unit} would decide."
+    if not supports and _could_pass(found) and found.needed and found.n < found.needed:
+        text += f" About {found.needed} {found.unit} would decide."
     part = Part(
         name=name,
         outcome="inconclusive",
@@ -203,3 +202,10 @@ def worst_category(table: Table) -> list[str]:
 
 def _points(share: float | None) -> str:
     return "unknown" if share is None else f"{100 * share:+.1f}"
+
+
+def _could_pass(found: Comparison) -> bool:
+    """Whether the interval reaches to where the endpoint passes."""
+    if found.low is None or found.high is None or found.threshold is None:
+        return False
+    return found.low <= 0 if found.name == "frechet" else found.high >= found.threshold

@@ -11,7 +11,7 @@ from harness.errors import InputError
 from harness.factors import factors
 
 MEASURED = Path(__file__).parents[2] / "docs" / "measured"
-FIRST, SPARSITY, CACHE = (MEASURED / name for name in ("first", "sparsity", "cache"))
+FIRST, CAPACITY, CACHE = (MEASURED / name for name in ("first", "capacity", "cache"))
 
 
 def stated(run, claim):
@@ -20,13 +20,13 @@ def stated(run, claim):
 
 
 def test_the_product_of_the_steps_is_the_whole_and_the_last_is_the_nearest_baselines():
-    *steps, whole = factors([FIRST, SPARSITY])
+    *steps, whole = factors([FIRST, CAPACITY])
     assert [(s.here, s.there) for s in steps] == [
-        ("dense", "active-matched"),
-        ("active-matched", "un0"),
+        ("dense", "capacity-matched"),
+        ("capacity-matched", "un0"),
     ]
     assert steps[0].factor * steps[1].factor == pytest.approx(whole.factor)
-    first, nearest = stated(FIRST, "time-1000x"), stated(SPARSITY, "sparsity-pays")
+    first, nearest = stated(FIRST, "time-1000x"), stated(CAPACITY, "time-1000x")
     assert whole.factor == pytest.approx(first["estimate"])
     assert (steps[1].low, steps[1].high) == pytest.approx((nearest["low"], nearest["high"]))
     wider = steps[0].high / steps[0].low
@@ -44,15 +44,15 @@ def test_bundles_that_make_no_path_are_refused_by_name(tmp_path, capsys):
     ):
         with pytest.raises(InputError, match=says):
             factors(runs)
-    moved = Path(shutil.copytree(SPARSITY, tmp_path / "moved"))
+    moved = Path(shutil.copytree(CAPACITY, tmp_path / "moved"))
     machine = json.loads((moved / "environment.json").read_text())
     (moved / "environment.json").write_text(json.dumps(machine | {"cpu_model": "another"}))
     with pytest.raises(InputError, match="another"):
         factors([FIRST, moved])
-    config = (SPARSITY / "config.yaml").read_text()
+    config = (CAPACITY / "config.yaml").read_text()
     (moved / "config.yaml").write_text(config.replace("    batch: 16", "    batch: 1"))
     with pytest.raises(InputError, match="batch: 16 against 1"):
         factors([FIRST, moved])
     assert cli.main(["factors", str(FIRST), str(moved)]) == 2
-    assert cli.main(["factors", str(FIRST), str(SPARSITY)]) == 0
+    assert cli.main(["factors", str(FIRST), str(CAPACITY)]) == 0
     assert "dense -> un0" in capsys.readouterr().out
