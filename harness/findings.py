@@ -15,11 +15,15 @@ _PRECEDENCE: tuple[Outcome, ...] = ("refuted", "not_measured", "inconclusive", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A part before Holm: `supports` where it passes, `p_refuted` None where it cannot refute."""
+    """A part before Holm: `supports` where it passes, `p_refuted` None where it cannot refute.
+
+    `more` says what else would decide; it is told unless the part is refuted.
+    """
 
     part: Part
     supports: bool = False
     p_refuted: float | None = None
+    more: str = ""
 
 
 def decide(findings: Sequence[Finding], alpha: float) -> tuple[Part, ...]:
@@ -29,12 +33,14 @@ def decide(findings: Sequence[Finding], alpha: float) -> tuple[Part, ...]:
     refuted = {i for i, p in zip(testable, adjusted, strict=True) if p <= alpha}
     parts = []
     for i, finding in enumerate(findings):
-        outcome = finding.part.outcome
+        outcome, reason = finding.part.outcome, finding.part.reason
         if i in refuted:
             outcome = "refuted"
         elif finding.supports:
             outcome = "supported"
-        parts.append(replace(finding.part, outcome=outcome))
+        if finding.more and outcome != "refuted":
+            reason = f"{reason} {finding.more}"
+        parts.append(replace(finding.part, outcome=outcome, reason=reason))
     return tuple(parts)
 
 

@@ -83,8 +83,9 @@ def _endpoint(
             f"{found.n} {found.unit}); {aim} quality needs {_points(found.threshold)} or more."
         )
     supports = found.passes and found.enough
-    if not supports and _could_pass(found) and found.needed and found.n < found.needed:
-        text += f" About {found.needed} {found.unit} would decide."
+    needed, more = found.needed, ""
+    if found.estimate is not None and not supports and needed is not None and found.n < needed:
+        more = f"About {needed} {found.unit} would decide."
     part = Part(
         name=name,
         outcome="inconclusive",
@@ -96,7 +97,7 @@ def _endpoint(
         unit=found.unit,
         reason=text,
     )
-    return Finding(part=part, supports=supports, p_refuted=found.p_worse)
+    return Finding(part=part, supports=supports, p_refuted=found.p_worse, more=more)
 
 
 def _controls(table: Table, claim: Claim) -> Finding:
@@ -202,10 +203,3 @@ def worst_category(table: Table) -> list[str]:
 
 def _points(share: float | None) -> str:
     return "unknown" if share is None else f"{100 * share:+.1f}"
-
-
-def _could_pass(found: Comparison) -> bool:
-    """Whether the interval reaches to where the endpoint passes."""
-    if found.low is None or found.high is None or found.threshold is None:
-        return False
-    return found.low <= 0 if found.name == "frechet" else found.high >= found.threshold

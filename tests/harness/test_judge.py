@@ -235,6 +235,9 @@ def test_few_prompts_are_inconclusive_with_the_number_that_would_decide():
     assert verdict.outcome in ("inconclusive", "not_measured")
     assert parts(verdict)["equal quality: verified"] == "inconclusive"
     assert any("prompts would decide" in reason for reason in verdict.reasons)
+    worse = judged(evidence(n=150, ours=0.2), dataclasses.replace(QUALITY, endpoints=VERIFIED))[0]
+    assert parts(worse)["equal quality: verified"] == "refuted"
+    assert not any("prompts would decide" in reason for reason in worse.reasons)
 
 
 def test_an_accepted_defect_makes_quality_not_measured():
