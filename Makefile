@@ -27,7 +27,7 @@ train: .venv/.ready
 	$(BIN)/un0bench train judge $(ARGS) && $(BIN)/un0bench train dense $(ARGS) && $(BIN)/un0bench train un0 $(ARGS)
 
 gpu:
-	STAGE=$(STAGE) bash un0_model/recipes/gpu.sh
+	STAGE="$(STAGE)" bash un0_model/recipes/gpu.sh
 
 wheel: .venv/.ready
 	$(UV) build --wheel --out-dir dist

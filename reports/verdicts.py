@@ -154,9 +154,9 @@ def answer(
         claim = claims[card.claim]
         wanted = numbers.significant(claim.threshold or 1.0)
         need = f"{_DIRECTIONS[claim.direction or 'at_least']}{wanted} times less {noun}"
-        better = any(endpoint.kind == "superiority" for endpoint in claim.endpoints)
-        equal = f" with {'better pictures' if better else 'pictures as good'}"
-        equal = equal if claim.endpoints else ""
+        equal = " with pictures as good" if claim.endpoints else ""
+        if any(endpoint.kind == "superiority" for endpoint in claim.endpoints):
+            equal = " with better pictures"
         lead = f"; that it needs {need}{equal} is "
         if not said:
             lead = f"The claim that {candidate} needs {need} per image than {baseline}{equal} is "

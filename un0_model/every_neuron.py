@@ -18,15 +18,18 @@ from un0_model.fused_layers import Layers, linear
 from un0_model.gate import Route
 from un0_model.vnni import COLUMNS, pack
 
-__all__ = ["EveryNeuron", "columns", "counts", "every_neuron", "serve"]
+__all__ = ["EveryNeuron", "counts", "every_neuron", "serve", "widest"]
 
 
 class EveryNeuron(NamedTuple):
-    """The neurons of each block as two integer layers, and the column of each, or -1: [L, N]."""
+    """The neurons of each block as two integer layers; of each neuron [L, N] its column there, or
+    -1, and its step.
+    """
 
     read: tuple[Layers, ...]
     write: tuple[Layers, ...]
     column: np.ndarray
+    step: np.ndarray
 
     @property
     def widths(self) -> list[int]:
@@ -39,14 +42,15 @@ def every_neuron(pool: np.ndarray, scale: np.ndarray, chosen_LN: Tensor) -> Ever
     chosen, width = chosen_LN.numpy(), pool.shape[-1]
     read, write = [], []
     for i, some in enumerate(chosen):
-        columns = max(1, -(-int(some.sum()) // COLUMNS)) * COLUMNS
-        rows, step = np.zeros((columns, 2, width), np.int8), np.zeros(columns, np.float32)
-        rows[: some.sum()], step[: some.sum()] = pool[i, some], scale[i, some]
+        count = int(some.sum())
+        filled = max(1, -(-count // COLUMNS)) * COLUMNS
+        rows, step = np.zeros((filled, 2, width), np.int8), np.zeros(filled, np.float32)
+        rows[:count], step[:count] = pool[i, some], scale[i, some]
         read.append(_layer(rows[:, 0].T, 128, step))
         # a row that is written has its neuron's step, which `counts` holds
         write.append(_layer(rows[:, 1], 0, np.ones(width, np.float32)))
     column = np.where(chosen, chosen.cumsum(1) - 1, -1)
-    return EveryNeuron(read=tuple(read), write=tuple(write), column=column)
+    return EveryNeuron(read=tuple(read), write=tuple(write), column=column, step=scale)
 
 
 def _layer(weight: np.ndarray, zero: int, step: np.ndarray) -> Layers:
@@ -65,17 +69,13 @@ def counts(every: EveryNeuron, route: Route) -> tuple[np.ndarray, np.ndarray]:
     image, layer, _ = np.indices(index.shape)
     column = every.column[layer, index]
     known = (column >= 0) & (gain > 0)
-    at = (image[known], layer[known], column[known])
     dense = np.zeros((*index.shape[:2], max(every.widths)), np.float32)
-    for i, of_layer in enumerate(every.read):
-        mine = at[1] == i
-        found = tuple(part[mine] for part in at)
-        dense[found] = gain[known][mine] * of_layer.step[0, found[2]]
+    dense[image[known], layer[known], column[known]] = (gain * every.step[layer, index])[known]
     return dense, np.where(known, np.float32(0.0), gain)
 
 
 @compiled
-def columns(pool):
+def widest(pool):
     """Of the widest layer; 1 where the pool is not evaluated."""
     if pool is None:
         return 1

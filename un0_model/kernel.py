@@ -19,7 +19,7 @@ from torch import Tensor
 from un0_model.caption_cache import CaptionCache
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, TOKENS
-from un0_model.every_neuron import EveryNeuron, columns, counts, every_neuron, serve
+from un0_model.every_neuron import EveryNeuron, counts, every_neuron, serve, widest
 from un0_model.fused_attention import Cache, attend, copy_places, empty_cache, keep
 from un0_model.fused_gate import choose, gather_layers
 from un0_model.fused_layers import BLOCK, Layers, array, in_blocks, layers_of, linear, norm, norm_of
@@ -96,7 +96,7 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
     holds read captions, the slot there of each image (-1: none), and whether it is filled.
     """
     rows, gain, pool = serving
-    widest = columns(pool)
+    most = widest(pool)
     read, slot, filled = kept
     layers = gain.shape[1]
     width, wide_hidden = net.word.shape[1], net.up.bias.shape[1]
@@ -104,16 +104,16 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
     wide = max(n, caption)
     x, y = np.empty((wide, width), np.float32), np.empty((wide, width), np.float32)
     z, triple = np.empty((wide, width), np.float32), np.empty((wide, 3 * width), np.float32)
-    hidden, active = np.empty((wide, wide_hidden), np.float32), np.empty((wide, widest), np.float32)
+    hidden, active = np.empty((wide, wide_hidden), np.float32), np.empty((wide, most), np.float32)
     heads, places = cache.key_step.shape[2:]
-    most = max(places, width)
-    asked = (np.empty(places, np.float32), np.empty(most, np.uint8), np.empty(most, np.int32))
+    looked = max(places, width)
+    asked = (np.empty(places, np.float32), np.empty(looked, np.uint8), np.empty(looked, np.int32))
     image, at, count = np.empty(wide, np.int64), np.empty(wide, np.int64), np.empty(wide, np.int64)
     split = triple.reshape(wide, 3, heads, width // heads)  # queries, keys, values by head
     seen_by = z.reshape(wide, heads, width // heads)
     scratch = (
-        np.empty((wide, max(width, wide_hidden, widest)), np.uint8),
-        np.empty((wide, max(3 * width, wide_hidden, widest)), np.int32),
+        np.empty((wide, max(width, wide_hidden, most)), np.uint8),
+        np.empty((wide, max(3 * width, wide_hidden, most)), np.int32),
         np.empty(wide, np.float32),
     )
     room = (scratch, active, y)
@@ -302,13 +302,14 @@ class FusedTokens:
         in_blocks(write, len(code))
         return torch.from_numpy(code)
 
-    def evaluate(self, chosen_LN: Tensor) -> int:
-        """From now on computes every neuron that is true in bool [L, N] (every_neuron.py).
-
-        Returns how many that are, with those that fill up tiles.
-        """
+    def evaluate(self, chosen_LN: Tensor) -> None:
+        """From now on computes every neuron that is true in bool [L, N] (every_neuron.py)."""
         self.every = every_neuron(self.net.pool, self.net.scale, chosen_LN)
-        return sum(self.every.widths)
+
+    @property
+    def served(self) -> int:
+        """Gated neurons computed a token, of all layers, with those that fill up tiles."""
+        return sum(self.every.widths) if self.every else self.shape.layers * self.shape.keep
 
     def remember(self, captions: int) -> None:
         """Keeps what so many captions cost before their first token (caption_cache.py)."""

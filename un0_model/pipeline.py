@@ -53,7 +53,6 @@ class Un0:
         s, self.chosen = self.tokens.shape, tensors.get(CHOSEN)
         if self.chosen is not None and self.chosen.shape != (s.layers, s.neurons):
             raise ValueError(f"`{CHOSEN}` is no [{s.layers}, {s.neurons}]")
-        self.every, self.served = False, s.layers * s.keep  # of gated neurons, those computed
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu") -> Un0:
@@ -100,7 +99,18 @@ class Un0:
                 f"every_neuron=true, but {self.folder} names no neurons that were ever chosen; "
                 "train with `un0bench train un0` and a gate."
             )
-        self.every, self.served = True, self.writer.evaluate(self.chosen.bool())
+        self.writer.evaluate(self.chosen.bool())
+
+    @property
+    def every(self) -> bool:
+        """Whether all neurons are computed."""
+        return isinstance(self.writer, FusedTokens) and self.writer.every is not None
+
+    @property
+    def served(self) -> int:
+        """Gated neurons computed for a token, of all layers."""
+        s = self.tokens.shape
+        return self.writer.served if isinstance(self.writer, FusedTokens) else s.layers * s.keep
 
     def words(self, texts: Sequence[str]) -> Tensor:
         """Captions to word numbers int64 [B, W]; unknown words are left out, long captions cut."""

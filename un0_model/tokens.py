@@ -56,6 +56,13 @@ class Block(nn.Module):
         self.pool.data[:, s.width :].normal_(std=0.02)
         self.register_buffer("scale", None)
 
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Attention, trunk and pool write nothing from now on, until they are trained."""
+        for part in (self.out.weight, self.out.bias, self.down.weight, self.down.bias):
+            part.zero_()
+        self.pool[:, self.pool.shape[1] // 2 :].zero_()
+
     def freeze(self) -> None:
         """Rounds trunk and pool to int8: what is shipped and what inference reads."""
         for name in ("qkv", "out", "up"):

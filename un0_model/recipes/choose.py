@@ -37,7 +37,7 @@ from suites.proc.verify import verify
 from un0_model.caption_cache import CaptionCache
 from un0_model.pipeline import Un0
 
-__all__ = ["main"]
+__all__ = ["CONF", "FOLDER", "drawn", "judged", "main", "shares"]
 
 FOLDER = Path(str(resources.files("un0_model"))) / "weights"
 CONF = Path(str(resources.files("conf"))) / "system"
@@ -77,7 +77,7 @@ def _settings(name: str, count: int) -> dict[str, Any]:
     found: dict[str, Any] = {"prompts": len(prompts), "quality": [], "speed": []}
     for setting in SETTINGS[name]:
         right = _verified(_build(name, {"threads": 2, **setting}), prompts)
-        found["quality"].append({**setting, **_shares(prompts, right)})
+        found["quality"].append({**setting, **shares(prompts, right)})
         print(found["quality"][-1], flush=True)
     for setting in SPEEDS[name]:
         system = _build(name, {**SETTINGS[name][-1], **setting})
@@ -97,14 +97,14 @@ def _optimised() -> dict[str, Any]:
     whole = {key: as_configured[key] for key in ("steps", "guidance")}
     right = _verified(_build("dense", {"threads": 2, **whole}), prompts)
     found: dict[str, Any] = {"prompts": len(prompts), "margin": MARGIN, "tried": []}
-    found["dense"] = {**whole, **_shares(prompts, right)}
+    found["dense"] = {**whole, **shares(prompts, right)}
     print(found["dense"], flush=True)
     for steps, guidance in sorted(product(STEPS, GUIDANCES), key=_evaluations):
         setting = {"steps": steps, "guidance": guidance}
         again = _verified(_build("dense", {"threads": 2, **setting}), prompts)
         loss = cluster_interval(np.subtract(again, right, dtype=float))
         row: dict[str, Any] = {**setting, "evaluations": _evaluations((steps, guidance))}
-        row |= {"difference": [loss.low, loss.estimate, loss.high], **_shares(prompts, again)}
+        row |= {"difference": [loss.low, loss.estimate, loss.high], **shares(prompts, again)}
         found["tried"].append(row)
         print(row, flush=True)
         if loss.low is not None and loss.low > -MARGIN:
@@ -134,11 +134,16 @@ def _requests(prompts: Sequence[Prompt]) -> list[Request]:
 
 def _verified(system: System, prompts: Sequence[Prompt]) -> list[bool]:
     """Whether each prompt's image shows what was asked; a failure does not."""
+    return judged(prompts, drawn(system, prompts))
+
+
+def drawn(system: System, prompts: Sequence[Prompt]) -> list[Any]:
+    """A picture for each prompt, uint8 [64, 64, 3], or what the system gave instead."""
     requests = _requests(prompts)
     images: list[Any] = []
     for first in range(0, len(requests), 16):
         images += system.generate(requests[first : first + 16])
-    return _judged(prompts, images)
+    return images
 
 
 def _ceilings() -> dict[str, Any]:
@@ -147,14 +152,14 @@ def _ceilings() -> dict[str, Any]:
     images = np.stack([render(dict(p.spec or {}), rng) for p in prompts])
     vae = AutoencoderTiny.from_pretrained(FOLDER / "dense" / "vae").float().eval()
     dictionary = Un0.from_pretrained(FOLDER / "un0").dictionary
-    drawn: dict[str, list[np.ndarray]] = {"dense": [], "un0": []}
+    twice: dict[str, list[np.ndarray]] = {"dense": [], "un0": []}
     for first in range(0, len(images), 50):
         x = torch.from_numpy(images[first : first + 50]).permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode():
             again = vae.decode(vae.encode(x * 2 - 1).latents).sample / 2 + 0.5
-        drawn["dense"] += [*(again.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()]
-        drawn["un0"] += [*dictionary.pictures(dictionary.encode(x))]
-    found = {name: _shares(prompts, _judged(prompts, pictures)) for name, pictures in drawn.items()}
+        twice["dense"] += [*(again.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()]
+        twice["un0"] += [*dictionary.pictures(dictionary.encode(x))]
+    found = {name: shares(prompts, judged(prompts, pictures)) for name, pictures in twice.items()}
     print(found)
     return {"prompts": len(prompts), **found}
 
@@ -193,14 +198,15 @@ def _cache() -> dict[str, Any]:
     return found
 
 
-def _judged(prompts: Sequence[Prompt], images: Sequence[Any]) -> list[bool]:
+def judged(prompts: Sequence[Prompt], images: Sequence[Any]) -> list[bool]:
+    """Whether each image shows what its prompt asks for; a failure does not."""
     return [
         isinstance(image, np.ndarray) and verify(dict(prompt.spec or {}), image)
         for prompt, image in zip(prompts, images, strict=True)
     ]
 
 
-def _shares(prompts: Sequence[Prompt], right: Sequence[bool]) -> dict[str, float]:
+def shares(prompts: Sequence[Prompt], right: Sequence[bool]) -> dict[str, float]:
     """Share of verified images, pooled without emblem and by category."""
     rows: dict[str, list[bool]] = {}
     for prompt, found in zip(prompts, right, strict=True):

@@ -89,9 +89,8 @@ def _begin(leg: Leg) -> PixArtAlphaPipeline:
     if leg.base:
         pipe = PixArtAlphaPipeline.from_pretrained(leg.base, dtype=torch.float32)
         for part in (pipe, pipe.transformer, pipe.vae):
-            part.register_to_config(
-                _name_or_path=""
-            )  # where the base lay is no fact of the weights
+            # where the base lay is no fact of the weights
+            part.register_to_config(_name_or_path="")
         return pipe
     torch.manual_seed(leg.seed)
     vae = dense.autoencoder()

@@ -3,9 +3,8 @@
 #   OUT=results bash un0_model/recipes/gpu.sh          (make gpu, make gpu STAGE=train)
 # STAGE=train trains judge, un0 and dense at BUDGET for CALL_S seconds, STAGE=audit audits with NVML on
 # the freshly trained weights; without STAGE the one, then the other. What outlasts a call goes on in the
-# next. Each finished recipe and the bundle
-# without images go to $OUT as an archive. On a machine that lost runs/gpu-train, archives of finished
-# recipes in .gpu/ are taken up.
+# next. Each finished recipe and the bundle without images go to $OUT as an archive. On a machine that
+# lost runs/gpu-train, archives of finished recipes in .gpu/ are taken up.
 # Where torch is built without our other packages, wheels in .whl/ are put beside it.
 set -euo pipefail
 OUT=${OUT:-runs/gpu}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from torch import nn
-
 from harness.errors import ConfigError
 from suites.proc.words import VOCABULARY
 from un0_model.gate import GATES
@@ -16,31 +14,33 @@ from un0_model.vnni import COLUMNS
 __all__ = ["SHAPE", "reshaped", "token_model"]
 
 SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
-GIVEN = ("gate", "neurons", "keep", "proposals", "trunk")
+GIVEN = ("gate", "layers", "neurons", "keep", "proposals", "trunk")
 NO_POOL = {"gate": "none", "neurons": 0, "keep": 0}
 KINDS = ", ".join(GATES)
 
 
 def reshaped(base: TokenModel, given: Mapping[str, int | str]) -> TokenModel:
-    """A base with a wider trunk, new neurons writing nothing as yet, and maybe without its pool.
+    """A base with a wider trunk or more layers, the new ones writing nothing as yet, and maybe
+    without its pool.
 
     Raises ConfigError where anything else is asked of a base.
     """
     token_model(given)
-    trunk = max(base.shape.trunk, int(given.get("trunk", 0)))
+    trunk, layers = (max(getattr(base.shape, k), int(given.get(k, 0))) for k in ("trunk", "layers"))
     pool = NO_POOL if given.get("gate", base.shape.gate) == "none" else {}
-    wanted = dataclasses.replace(base.shape, trunk=trunk, **pool)  # type: ignore[arg-type]
+    wanted = dataclasses.replace(base.shape, trunk=trunk, layers=layers, **pool)  # type: ignore[arg-type]
     if any(getattr(wanted, key) != value for key, value in given.items()):
         raise ConfigError(
-            "shape with base=: a base keeps its shape, but may lose its pool (shape.gate=none) and "
-            f"have a trunk of {base.shape.trunk} or more (shape.trunk)."
+            "shape with base=: a base keeps its shape, but may lose its pool (shape.gate=none), "
+            f"have a trunk of {base.shape.trunk} or more (shape.trunk), and {base.shape.layers} "
+            "layers or more (shape.layers)."
         )
     model = TokenModel(wanted)
     own, old = model.state_dict(), base.state_dict()
     for block in model.blocks:
-        nn.init.zeros_(block.down.weight)
+        block.silence()
     for name, value in own.items():
-        if value.numel():
+        if value.numel() and name in old:
             value[tuple(slice(n) for n in old[name].shape)] = old[name]
     return model
 

@@ -215,7 +215,9 @@ def _tokens_stage(
 
     told = f"{model.shape}, {DROPPED:g} of the captions dropped"
     decay = 0.8 if leg.base else 0.25
-    return _token_stage("tokens", model, dictionary, loss, size, leg, 2e-3, decay, told)
+    return _token_stage(
+        "tokens", model, dictionary, loss, size, leg, lr=2e-3, decay=decay, told=told
+    )
 
 
 def _guided_stage(
@@ -238,7 +240,7 @@ def _guided_stage(
             return guided_loss(model.expected(given, code), asked, free)
 
     told = f"{model.shape}, guidance {GUIDANCE:g} of {fingerprint(teacher)}"
-    return _token_stage("guided", model, dictionary, loss, size, leg, 1e-3, 1.0, told)
+    return _token_stage("guided", model, dictionary, loss, size, leg, lr=1e-3, decay=1.0, told=told)
 
 
 def _token_stage(
@@ -248,6 +250,7 @@ def _token_stage(
     loss: Callable[[np.random.Generator, float], Tensor],
     size: dict[str, Any],
     leg: Leg,
+    *,
     lr: float,
     decay: float,
     told: str,

@@ -177,6 +177,19 @@ def test_a_base_may_widen_its_trunk_and_draws_as_before(trained):
         un0.reshaped(base, {"neurons": 64})
 
 
+def test_a_base_may_have_more_layers_and_draws_as_before(trained):
+    base = Un0.from_pretrained(trained).tokens
+    base.thaw()
+    deep = un0.reshaped(base, {"layers": base.shape.layers + 2})
+    words, code = torch.tensor([[3, 4, 5] + [0] * 17]), torch.randint(2560, (1, 64))
+    assert torch.allclose(deep.loss(words, code), base.loss(words, code), atol=1e-5)
+    deep.loss(words, code).backward()
+    new = deep.blocks[-1]
+    assert all(part.grad.abs().sum() > 0 for part in (new.out.weight, new.down.weight, new.pool))
+    with pytest.raises(ConfigError, match="layers or more"):
+        un0.reshaped(base, {"layers": 1})
+
+
 def test_guidance_pulls_the_odds_beyond_those_of_the_caption():
     """By hand: the caption makes the second of two values likelier; guidance more so."""
     told, untold = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[0.0, 0.0]]])
