@@ -95,13 +95,13 @@ def _optimised() -> dict[str, Any]:
     prompts = [p for p in load_set("val").prompts if p.category != "emblem"]
     as_configured = yaml.safe_load((CONF / "dense.yaml").read_text())
     whole = {key: as_configured[key] for key in ("steps", "guidance")}
-    right = _verified(_build("dense", {"threads": 2, **whole}), prompts)
+    right = _verified(_build("dense", {"threads": 1, **whole}), prompts)
     found: dict[str, Any] = {"prompts": len(prompts), "margin": MARGIN, "tried": []}
     found["dense"] = {**whole, **shares(prompts, right)}
     print(found["dense"], flush=True)
     for steps, guidance in sorted(product(STEPS, GUIDANCES), key=_evaluations):
         setting = {"steps": steps, "guidance": guidance}
-        again = _verified(_build("dense", {"threads": 2, **setting}), prompts)
+        again = _verified(_build("dense", {"threads": 1, **setting}), prompts)
         loss = cluster_interval(np.subtract(again, right, dtype=float))
         row: dict[str, Any] = {**setting, "evaluations": _evaluations((steps, guidance))}
         row |= {"difference": [loss.low, loss.estimate, loss.high], **shares(prompts, again)}
