@@ -170,11 +170,16 @@ def _claims(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    config = importlib.import_module("harness.compose").compose(arguments.overrides, name="train")
+    compose = importlib.import_module("harness.compose")
     recipe = importlib.import_module(f"un0_model.recipes.{arguments.recipe}")
-    return importlib.import_module("un0_model.recipes.leg").start(
-        recipe.main, recipe.BUDGETS, arguments.recipe, config
-    )
+    start = importlib.import_module("un0_model.recipes.leg").start
+
+    def run_one(config: dict[str, Any]) -> int:
+        return int(start(recipe.main, recipe.BUDGETS, arguments.recipe, config))
+
+    if arguments.multirun:
+        return int(compose.sweep(arguments.overrides, run_one, name="train"))
+    return run_one(compose.compose(arguments.overrides, name="train"))
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -238,6 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     train = add("train", _train, "train a shipped weight again")
     train.add_argument("recipe", choices=RECIPES)
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. budget=gpu")
+    train.add_argument("-m", "--multirun", action="store_true", help="sweep: shape.keep=3,27")
     return parser
 
 

@@ -58,8 +58,10 @@ def run_folder(config: dict[str, Any]) -> Path:
     return folder
 
 
-def sweep(overrides: Sequence[str], run_one: Callable[[dict[str, Any]], int]) -> int:
-    """Audits every combination of comma-separated values; the worst exit code; Ctrl-C ends it."""
+def sweep(
+    overrides: Sequence[str], run_one: Callable[[dict[str, Any]], int], name: str = "audit"
+) -> int:
+    """Runs every combination of comma-separated values; the worst exit code; Ctrl-C ends it."""
     codes: list[int] = []
     broken_off = False
 
@@ -80,7 +82,7 @@ def sweep(overrides: Sequence[str], run_one: Callable[[dict[str, Any]], int]) ->
     before = sys.argv
     sys.argv = ["un0bench", "--multirun", *map(_null_is_a_name, overrides), *quiet]
     try:
-        hydra.main(config_path="pkg://conf", config_name="audit", version_base="1.3")(one)()
+        hydra.main(config_path="pkg://conf", config_name=name, version_base="1.3")(one)()
     except SystemExit as stop:
         codes.append(InputError.exit_code if stop.code else 0)
     finally:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, TOKENS, WORDS, Dictionary
 from un0_model.fused_gate import gated, gather
+from un0_model.gate import FEATURES, proposals_for
 from un0_model.integer import Integer
 from un0_model.kernel import FusedTokens
 from un0_model.pipeline import Un0
@@ -38,7 +39,7 @@ TURNS = 5
 TURN_S = 0.05
 NEURONS, WIDTH, KEPT = 65_536, 256, 64  # a layer of which 0.1% serves
 KEEPS = (2, 8, 32, 128, 512, 819)  # of 8,192 neurons a layer: 0.02% to 10%
-BATCH, FEATURES = 16, 15  # captions of at least 8 words: words and pairs that propose
+BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +76,7 @@ def gate() -> Iterator[Row]:
         with _one_thread():
             torch.manual_seed(0)
             shipped = model.tokens.shape
-            tokens = TokenModel(
-                replace(shipped, keep=keep, proposals=max(shipped.proposals, 2 * keep // FEATURES))
-            )
+            tokens = TokenModel(replace(shipped, keep=keep, proposals=proposals_for(keep)))
             tokens.freeze()
             noted = Noted(FusedTokens(tokens), words)
 

@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["GATES", "Gate", "HashLearned", "Route", "mix", "propose"]
+__all__ = ["GATES", "Gate", "HashLearned", "Route", "mix", "proposals_for", "propose"]
+
+
+FEWEST, FEATURES = 4, 15  # proposals a feature; words and word pairs of a caption of 8 words
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ def propose(words_BW: Tensor, layers: int, neurons: int, proposals: int) -> Tens
     again = torch.zeros_like(ids, dtype=torch.bool)
     again[..., 1:] = ids[..., 1:] == ids[..., :-1]
     return torch.where(again, -1, ids)
+
+
+def proposals_for(keep: int) -> int:
+    """Proposals a feature that give a caption of 8 words twice as many candidates as are kept."""
+    return max(FEWEST, 2 * keep // FEATURES)
 
 
 class Gate(nn.Module, ABC):

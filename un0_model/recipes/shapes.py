@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from harness.errors import ConfigError
 from suites.proc.words import VOCABULARY
-from un0_model.gate import GATES
+from un0_model.gate import GATES, proposals_for
 from un0_model.tokens import Shape, TokenModel
 from un0_model.vnni import COLUMNS
 
@@ -15,33 +16,32 @@ __all__ = ["SHAPE", "reshaped", "token_model"]
 
 SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
 GIVEN = ("gate", "layers", "neurons", "keep", "proposals", "trunk")
+POOL = ("gate.", ".pool")
 NO_POOL = {"gate": "none", "neurons": 0, "keep": 0}
 KINDS = ", ".join(GATES)
 
 
 def reshaped(base: TokenModel, given: Mapping[str, int | str]) -> TokenModel:
-    """A base with a wider trunk or more layers, the new ones writing nothing as yet, and maybe
-    without its pool.
+    """A base with a wider trunk or more layers, what is new writing nothing as yet.
 
-    Raises ConfigError where anything else is asked of a base.
+    Where anything of the gate or pool is given, both are new too, or left out (gate none). Raises
+    ConfigError where a trunk or layers would be lost.
     """
     token_model(given)
-    trunk, layers = (max(getattr(base.shape, k), int(given.get(k, 0))) for k in ("trunk", "layers"))
-    pool = NO_POOL if given.get("gate", base.shape.gate) == "none" else {}
-    wanted = dataclasses.replace(base.shape, trunk=trunk, layers=layers, **pool)  # type: ignore[arg-type]
-    if any(getattr(wanted, key) != value for key, value in given.items()):
-        raise ConfigError(
-            "shape with base=: a base keeps its shape, but may lose its pool (shape.gate=none), "
-            f"have a trunk of {base.shape.trunk} or more (shape.trunk), and {base.shape.layers} "
-            "layers or more (shape.layers)."
-        )
-    model = TokenModel(wanted)
+    for key in ("trunk", "layers"):
+        if int(given.get(key, getattr(base.shape, key))) < getattr(base.shape, key):
+            raise ConfigError(
+                f"shape.{key}={given[key]}, but the base has {getattr(base.shape, key)}; a base "
+                "may grow, and have another gate and pool."
+            )
+    model = TokenModel(dataclasses.replace(base.shape, **_filled(given)))
     own, old = model.state_dict(), base.state_dict()
     for block in model.blocks:
         block.silence()
-    for name, value in own.items():
-        if value.numel() and name in old:
-            value[tuple(slice(n) for n in old[name].shape)] = old[name]
+    new = POOL if given.keys() & {"gate", "neurons", "keep", "proposals"} else ()
+    for name in own.keys() & old.keys():
+        if not any(part in name for part in new):
+            own[name][tuple(slice(n) for n in old[name].shape)] = old[name]
     return model
 
 
@@ -57,10 +57,9 @@ def token_model(shape: Mapping[str, int | str]) -> TokenModel:
             raise ConfigError(f"shape.{key}={value!r}; it is a whole number of at least 1.")
         elif key == "trunk" and value % COLUMNS:
             raise ConfigError(f"shape.trunk={value}; the kernels read multiples of {COLUMNS}.")
-    pool = NO_POOL if shape.get("gate") == "none" else {}
-    if {"neurons", "keep"} & pool.keys() & shape.keys():
+    if shape.get("gate") == "none" and {"neurons", "keep"} & shape.keys():
         raise ConfigError("shape.gate=none has no pool; leave out shape.neurons and shape.keep.")
-    wanted: Shape = dataclasses.replace(SHAPE, **{**shape, **pool})  # type: ignore[arg-type]
+    wanted = dataclasses.replace(SHAPE, **_filled(shape))
     most = wanted.neurons
     if wanted.gate in ("hash-learned", "hash"):
         most = min(most, (2 * wanted.caption - 1) * wanted.proposals)
@@ -70,3 +69,12 @@ def token_model(shape: Mapping[str, int | str]) -> TokenModel:
         return TokenModel(wanted)
     except ValueError as error:
         raise ConfigError(f"shape.gate={wanted.gate}: {error}; choose another size.") from None
+
+
+def _filled(given: Mapping[str, int | str]) -> dict[str, Any]:
+    """What is given, and what follows: no pool without a gate, more proposals for more neurons."""
+    if given.get("gate") == "none":
+        return {**given, **NO_POOL}
+    if "keep" in given:
+        return {"proposals": proposals_for(int(given["keep"])), **given}
+    return dict(given)

@@ -162,8 +162,8 @@ def test_a_base_without_its_cost_or_with_another_shape_is_refused(trained, tmp_p
         going_on(trained, tmp_path / "on")
     with pytest.raises(AssetError, match="No file or folder"):
         going_on(tmp_path / "none", tmp_path / "on")
-    with pytest.raises(ConfigError, match="keeps its shape"):
-        un0.main("smoke", Leg(out=tmp_path / "on", base=trained, shape={"gate": "hash"}))
+    with pytest.raises(ConfigError, match="the base has 4; a base may grow"):
+        un0.main("smoke", Leg(out=tmp_path / "on", base=trained, shape={"layers": 3}))
 
 
 def test_a_base_may_widen_its_trunk_and_draws_as_before(trained):
@@ -173,8 +173,20 @@ def test_a_base_may_widen_its_trunk_and_draws_as_before(trained):
     words, code = torch.tensor([[3, 4, 5] + [0] * 17]), torch.randint(2560, (1, 64))
     assert torch.allclose(wide.loss(words, code), base.loss(words, code), atol=1e-5)
     assert wide.shape.trunk == 288 and wide.shape.gate == base.shape.gate
-    with pytest.raises(ConfigError, match="keeps its shape"):
-        un0.reshaped(base, {"neurons": 64})
+    with pytest.raises(ConfigError, match="the base has 256"):
+        un0.reshaped(base, {"trunk": 128})
+
+
+@pytest.mark.parametrize("given", [{"keep": 32, "proposals": 8}, {"gate": "tree"}])
+def test_a_base_with_another_gate_has_a_new_pool_that_writes_nothing(trained, given):
+    base = Un0.from_pretrained(trained).tokens
+    base.thaw()
+    other, none = un0.reshaped(base, given), un0.reshaped(base, {"gate": "none"})
+    words, code = torch.tensor([[3, 4, 5] + [0] * 17]), torch.randint(2560, (1, 64))
+    assert torch.allclose(other.loss(words, code), none.loss(words, code), atol=1e-5)
+    assert {key: getattr(other.shape, key) for key in given} == given
+    assert other.blocks[0].pool.shape == base.blocks[0].pool.shape
+    assert not torch.equal(other.blocks[0].pool, base.blocks[0].pool)
 
 
 def test_a_base_may_have_more_layers_and_draws_as_before(trained):
@@ -186,7 +198,7 @@ def test_a_base_may_have_more_layers_and_draws_as_before(trained):
     deep.loss(words, code).backward()
     new = deep.blocks[-1]
     assert all(part.grad.abs().sum() > 0 for part in (new.out.weight, new.down.weight, new.pool))
-    with pytest.raises(ConfigError, match="layers or more"):
+    with pytest.raises(ConfigError, match="the base has 4"):
         un0.reshaped(base, {"layers": 1})
 
 
@@ -223,7 +235,7 @@ def test_a_base_goes_on_without_its_pool_and_begins_as_it_draws_without(trained,
     fused = model.writer.generate(captions, numbers)
     assert (fused == model.tokens.generate(captions, numbers)).float().mean() > 0.9
     assert model.active(["a red circle on white"]) == {"parameter_bytes": 1.0}
-    with pytest.raises(ConfigError, match="trunk of 256 or more"):
+    with pytest.raises(ConfigError, match="the base has 256"):
         un0._begin(Leg(out=tmp_path, base=trained, shape={"gate": "none", "trunk": 128}))
 
 
@@ -234,7 +246,7 @@ def test_a_base_goes_on_without_its_pool_and_begins_as_it_draws_without(trained,
         ({"keep": 0}, "at least 1"),
         ({"gate": ["tree"]}, "is unknown"),
         ({"keep": 65, "neurons": 64}, "64 to keep of"),
-        ({"keep": 200}, "156 to keep of"),
+        ({"keep": 200, "proposals": 4}, "156 to keep of"),
         ({"gate": "tree", "neurons": 100}, "power of two"),
         ({"width": 100}, "not for change"),
         ({"gate": "none", "keep": 8}, "has no pool"),
