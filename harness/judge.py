@@ -62,6 +62,8 @@ def _verdict(table: Table, claim: Claim) -> Verdict:
     reasons += [part.reason for part in parts if part.outcome != outcome and part.reason]
     if claim.endpoints:
         reasons += worst_category(table)
+    if claim.quantity in ("energy", "processor_time"):
+        reasons += _unoptimised(evidence)
     return Verdict(
         claim=claim.id,
         scope=_scope(evidence, claim),
@@ -73,6 +75,13 @@ def _verdict(table: Table, claim: Claim) -> Verdict:
         evidence=parts,
         reasons=tuple(reasons),
     )
+
+
+def _unoptimised(evidence: Evidence) -> list[str]:
+    """What the baseline's card tells of a cheaper variant of it, which any factor hides."""
+    notes = evidence.cards.get(evidence.baseline, {}).get("notes") or {}
+    cheaper = str(notes.get("cheaper", ""))
+    return [f"The factor is against an unoptimised baseline: {cheaper}"] if cheaper else []
 
 
 # The deciding quantity --------------------------------------------------------------------------

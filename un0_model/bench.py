@@ -30,7 +30,7 @@ from un0_model.integer import Integer
 from un0_model.kernel import FusedTokens
 from un0_model.pipeline import Un0
 from un0_model.replay import Noted
-from un0_model.tokens import TokenModel, uniforms
+from un0_model.tokens import TokenModel
 from un0_model.vnni import multiply, pack
 
 __all__ = ["Row", "gate", "kernels"]
@@ -70,7 +70,7 @@ def gate() -> Iterator[Row]:
     an audit's replay keeps them as they are in service.
     """
     model = Un0.from_pretrained(Path(str(resources.files("un0_model"))) / "weights" / "un0")
-    words, noise = model.words(model.config["card_captions"]), uniforms(range(BATCH))
+    words, noise = model.words(model.config["card_captions"]), model.uniforms(range(BATCH))
     words = words[(words > 0).sum(1) >= FEATURES // 2 + 1][:BATCH]
     for keep in KEEPS:
         with _one_thread():
@@ -224,7 +224,7 @@ def _model(rate: float) -> Iterator[Row]:
     }
     for batch in (1, 16):
         words = model.words(texts[:batch])
-        noise, code = uniforms(range(batch)), torch.randint(0, WORDS, (batch, TOKENS))
+        noise, code = model.uniforms(range(batch)), torch.randint(0, WORDS, (batch, TOKENS))
         route = model.writer.route(words)
         calls: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "gate": (partial(model.writer.route, words), partial(tokens.route, words)),

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from un0_model.compiled import compiled
-from un0_model.dictionary import TOKENS
 from un0_model.fused_layers import number, size
 from un0_model.tokens import Shape
 from un0_model.vnni import COLUMNS, product
@@ -32,7 +31,7 @@ class Cache(NamedTuple):
 def empty_cache(shape: Shape, images: int, places: int | None = None) -> Cache:
     """Room for so many images, no key or value in it; `places` None: for every place."""
     width = shape.width // shape.heads
-    places = -(-(places or shape.caption + TOKENS) // COLUMNS) * COLUMNS
+    places = -(-(places or shape.caption + shape.written) // COLUMNS) * COLUMNS
     table = (images, shape.layers, shape.heads)
     return Cache(
         keys=np.zeros((*table, places // COLUMNS, width // 4, 2, 16), np.int32),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from un0_model.caption_cache import CaptionCache
 from un0_model.compiled import compiled
-from un0_model.dictionary import LEVELS, TOKENS
+from un0_model.dictionary import LEVELS
 from un0_model.every_neuron import EveryNeuron, counts, every_neuron, serve, widest
 from un0_model.fused_attention import Cache, attend, copy_places, empty_cache, keep
 from un0_model.fused_gate import choose, gather_layers
@@ -89,7 +89,7 @@ def _answer(x, n, i, net, scratch, z, y, hidden):
 
 @compiled
 def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, levels, kept, code):
-    """Fills code [first : first + n] of [B, 64]; `net` holds the weights that FusedTokens packs.
+    """Fills code [first : first + n] of [B, T]; `net` holds the weights that FusedTokens packs.
 
     `serving` holds the neurons that serve each of these images, rows [n, L, K, 2, D], their gains
     [n, L, K], and where the whole pool is evaluated that, and what its neurons count. `kept`
@@ -133,7 +133,7 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
             serve(z, known, image, i, rows, gain, pool, room, x)
         if slot[first + b] >= 0:
             copy_places(cache, b, read, slot[first + b])
-    for t in range(TOKENS):  # tokens: the block's images side by side
+    for t in range(code.shape[1]):  # tokens: the block's images side by side
         for b in range(n):
             x[b] = net.place[caption + t]
             image[b], at[b], count[b] = b, lengths[first + b] + t, lengths[first + b] + t + 1
@@ -254,8 +254,8 @@ class FusedTokens:
         known = words_BW.shape == (batch, s.caption) and bool((words_BW[:, :1] > 0).all())
         if not known or (batch and int(words_BW.max()) >= s.vocabulary):
             raise ValueError(f"captions are [B, {s.caption}] of words 1 to {s.vocabulary - 1}")
-        if uniform_BTQ is not None and uniform_BTQ.shape != (batch, TOKENS, len(LEVELS)):
-            raise ValueError(f"random numbers are [{batch}, {TOKENS}, {len(LEVELS)}]")
+        if uniform_BTQ is not None and uniform_BTQ.shape != (batch, s.written, len(LEVELS)):
+            raise ValueError(f"random numbers are [{batch}, {s.written}, {len(LEVELS)}]")
 
     def _cache(self) -> Cache:
         """This thread's keys and values, made once: what lies beyond an image's places is old."""
@@ -284,7 +284,7 @@ class FusedTokens:
             gain, kept = array(known.gain), (self._cache(), nowhere, nowhere >= 0)
         else:
             gain, rows, kept = found
-        code = np.empty((len(words_BW), TOKENS), np.int64)
+        code = np.empty((len(words_BW), self.shape.written), np.int64)
         given = (words_BW.numpy(), (words_BW > 0).sum(1).numpy())
         sampling = (np.float32(temperature), np.float32(min_p))
         drawn_with = (array(uniform_BTQ), sampling, self.net)
@@ -300,7 +300,7 @@ class FusedTokens:
             _write(first, n, *given, serving, *drawn_with, self._cache(), self.levels, kept, code)
 
         in_blocks(write, len(code))
-        return torch.from_numpy(code)
+        return torch.from_numpy(code[:, self.shape.sketch :])
 
     def evaluate(self, chosen_LN: Tensor) -> None:
         """From now on computes every neuron that is true in bool [L, N] (every_neuron.py)."""

@@ -1,4 +1,4 @@
-"""Un0 as three ONNX graphs, and what runs them: caption once, token 64 times, decode once.
+"""Un0 as three ONNX graphs, and what runs them: caption once, token by token, decode once.
 
     un0bench export un0 runs/onnx
 
@@ -138,7 +138,7 @@ def _graphs(model: Un0) -> dict[str, _Graph]:
     words[:, :2] = 1
     caption = _Caption(model)
     rows, gain, cache, start = caption(words)
-    places = torch.export.Dim("places", min=s.caption, max=s.caption + TOKENS - 1)
+    places = torch.export.Dim("places", min=s.caption, max=s.caption + s.written - 1)
     token = {
         "before": start,
         "words": words,
@@ -175,6 +175,7 @@ class OnnxUn0:
                 for name in GRAPHS
             )
             self.index, self.length = word_index(config), config["shape"]["caption"]
+            self.sketch = int(config["shape"].get("sketch", 0))
             self.temperature = float(config["temperature"])
             self.min_p = float(config.get("min_p", 0.0))
         except Exception as error:  # the package has no class for all that can be wrong
@@ -187,15 +188,16 @@ class OnnxUn0:
     def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """As `Un0.generate`: uint8 images [B, 64, 64, 3], sRGB, on the host."""
         words = np.array(numbered(texts, self.index, self.length), np.int64)
-        uniform = uniforms(seeds).numpy()
+        written = self.sketch + TOKENS
+        uniform = uniforms(seeds, written).numpy()
         sampling = np.array([self.temperature, self.min_p], np.float32)
         rows, gain, cache, before = self.caption.run(None, {"words": words})
         stays = {"words": words, "rows": rows, "gain": gain, "sampling": sampling}
-        digits = np.empty((len(words), TOKENS, len(LEVELS)), np.int64)
-        for t in range(TOKENS):
+        digits = np.empty((len(words), written, len(LEVELS)), np.int64)
+        for t in range(written):
             moves = {"before": before, "cache": cache, "uniform": uniform[:, t]}
             digits[:, t], before, cache = self.token.run(None, {**stays, **moves})
-        images: np.ndarray = self.decode.run(None, {"digits": digits})[0]
+        images: np.ndarray = self.decode.run(None, {"digits": digits[:, self.sketch :]})[0]
         return images
 
 

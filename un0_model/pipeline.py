@@ -17,7 +17,7 @@ from torch import Tensor
 from harness.errors import AssetError, ConfigError
 from harness.records import SystemCard, WorkProfile
 from un0_model.decode import FusedDecoder
-from un0_model.dictionary import LEVELS, TOKENS, Dictionary
+from un0_model.dictionary import LEVELS, Dictionary
 from un0_model.integer import Integer
 from un0_model.kernel import FusedTokens
 from un0_model.replay import Noted
@@ -118,6 +118,10 @@ class Un0:
             numbered(texts, self.index, self.tokens.shape.caption), device=self.device
         )
 
+    def uniforms(self, seeds: Sequence[int]) -> Tensor:
+        """What pictures are drawn from: uniform numbers [B, T, 5] of each seed."""
+        return uniforms(seeds, self.tokens.shape.written).to(self.device)
+
     @torch.inference_mode()
     def generate(
         self, texts: Sequence[str], seeds: Sequence[int], temperature: float | None = None
@@ -128,7 +132,7 @@ class Un0:
         """
         code = self.writer.generate(
             self.words(texts),
-            uniforms(seeds).to(self.device),
+            self.uniforms(seeds),
             self.temperature if temperature is None else temperature,
             self.min_p,
         )
@@ -147,12 +151,12 @@ class Un0:
         words = self.words(texts)
         known = self._noted is not None and torch.equal(self._noted.words, words)
         if stage == "whole":
-            code = self.writer.generate(words, uniforms(seeds), self.temperature, self.min_p)
+            code = self.writer.generate(words, self.uniforms(seeds), self.temperature, self.min_p)
             self._noted = self._noted if known else Noted(self.writer, words)
         elif self._noted is None or not known:
             raise ConfigError(f"stage={stage} of captions whose stage `whole` was not the last.")
         else:
-            code = self._noted.generate(stage, uniforms(seeds), self.temperature, self.min_p)
+            code = self._noted.generate(stage, self.uniforms(seeds), self.temperature, self.min_p)
         return self.decoder(code)
 
     def profile(self, texts: Sequence[str]) -> WorkProfile:
@@ -161,7 +165,7 @@ class Un0:
         words = self.words(texts)
         decided, decided_by = self.tokens.gate.touched(words)
         read = float((words > 0).sum(-1).float().mean())
-        places = read + TOKENS  # padding is never computed
+        places = read + s.written  # padding is never computed
         neuron = 2 * s.width
         decoder = self.dictionary.decoder
         # the first convolution counts as such, though it is read from a table, whose bytes count
@@ -171,7 +175,7 @@ class Un0:
         return WorkProfile(
             multiply_adds={
                 "gate": int(decided),
-                "trunk": int(places * trunk + self._attention(words) + TOKENS * head),
+                "trunk": int(places * trunk + self._attention(words) + s.written * head),
                 "sparse": int(places * self.served * neuron),
                 "decode": sum(getattr(decoder, k).weight.numel() * n for k, n in conv.items()),
             },
@@ -188,7 +192,7 @@ class Un0:
         """Multiply-adds of queries with keys and weights with values, as the kernel rounds them."""
         s, total = self.tokens.shape, 0
         for length in (words_BW > 0).sum(1).tolist():
-            counts = [length] * length + [length + t + 1 for t in range(TOKENS)]
+            counts = [length] * length + [length + t + 1 for t in range(s.written)]
             total += sum(-(-n // COLUMNS) * COLUMNS + -(-n // DEPTH) * DEPTH for n in counts)
         return s.layers * s.width * total / len(words_BW)
 
@@ -224,7 +228,7 @@ class Un0:
         always = sum(work.parameter_bytes[part] for part in ("trunk", "words", "decode"))
         whole = chosen * neuron + gate + always
         multiply = sum(work.multiply_adds.values())
-        places = float((self.words(texts) > 0).sum(-1).float().mean()) + TOKENS
+        places = float((self.words(texts) > 0).sum(-1).float().mean()) + s.written
         dense = multiply + places * (chosen - served) * 2 * s.width
         return {
             "parameter_bytes": sum(work.parameter_bytes.values()) / whole,
@@ -263,7 +267,7 @@ class Un0:
                 "parameter_bytes_read": dict(work.parameter_bytes),
                 "chosen_in_20000": self.config["chosen_in_20000"],
                 "pool_neurons_evaluated": self.served,
-                "tokens_in_sequence": TOKENS,
+                "tokens_in_sequence": self.tokens.shape.written,
                 "temperature": self.temperature,
                 "min_p": self.min_p,
                 "training": self.config.get("training", {}),

@@ -1,7 +1,8 @@
 """The token model: writes the 64 dictionary words of a picture, one after the other, in one pass.
 
-Letters: B batch, W caption words, T = 64 tokens, D width, A heads, L layers, N pool neurons and
-K kept neurons a layer, Q = 5 digits of a dictionary word.
+Before them it may write a sketch: the words of the same picture made smaller.
+Letters: B batch, W caption words, T tokens (sketch and picture), D width, A heads, L layers,
+N pool neurons and K kept neurons a layer, Q = 5 digits of a dictionary word.
 Each block is attention over caption and earlier tokens, a thin dense trunk, and K gated neurons
 chosen once per image out of N: x += (relu(LN(x) U^T) * gain) V.
 """
@@ -37,6 +38,12 @@ class Shape:
     keep: int = 8
     proposals: int = 4
     gate: str = "hash-learned"
+    sketch: int = 0
+
+    @property
+    def written(self) -> int:
+        """Tokens of an image: its sketch and its 64 words."""
+        return self.sketch + TOKENS
 
     def as_dict(self) -> dict[str, int | str]:
         return asdict(self)
@@ -116,7 +123,7 @@ class TokenModel(nn.Module):
         self.code = nn.Embedding(sum(LEVELS) + 1, s.width)  # the last row starts a picture
         first = torch.tensor(LEVELS).cumsum(0) - torch.tensor(LEVELS)
         self.register_buffer("first", first, persistent=False)
-        self.place = nn.Parameter(torch.randn(s.caption + TOKENS, s.width) * 0.02)
+        self.place = nn.Parameter(torch.randn(s.caption + s.written, s.width) * 0.02)
         self.gate = GATES[s.gate](
             layers=s.layers, neurons=s.neurons, keep=s.keep, proposals=s.proposals, width=s.width
         )
@@ -189,10 +196,10 @@ class TokenModel(nn.Module):
 
     def _mask(self, words_BW: Tensor) -> Tensor:
         """True where a position may look: at known caption words and at tokens not after itself."""
-        n = self.shape.caption + TOKENS
+        n = self.shape.caption + self.shape.written
         causal = torch.ones(n, n, dtype=torch.bool, device=words_BW.device).tril()
         causal[: self.shape.caption, : self.shape.caption] = True
-        known = F.pad(words_BW > 0, (0, TOKENS), value=True)
+        known = F.pad(words_BW > 0, (0, self.shape.written), value=True)
         return (causal & known[:, None, :])[:, None]
 
     @torch.inference_mode()
@@ -204,7 +211,7 @@ class TokenModel(nn.Module):
         min_p: float = 0.0,
         route: Route | None = None,
     ) -> Tensor:
-        """Words [B, 64] drawn by inverse transform from uniform numbers in [0, 1): [B, 64, 5].
+        """Words [B, 64] drawn by inverse transform from uniform numbers in [0, 1): [B, T, 5].
 
         The caption is read once; then each token is computed once, with cached keys and values.
         Of a digit's values those are left out that are less likely than `min_p` times the likeliest
@@ -213,14 +220,14 @@ class TokenModel(nn.Module):
         """
         route = self.route(words_BW) if route is None else route
         rows, cache = self.read(words_BW, route)
-        code = words_BW.new_empty(len(words_BW), TOKENS)
+        code = words_BW.new_empty(len(words_BW), self.shape.written)
         before = self.start.expand(len(words_BW), -1)
-        for t in range(TOKENS):
+        for t in range(self.shape.written):
             x = before + self.place[self.shape.caption + t]
             u, cache = self.step(x, words_BW, rows, route.gain, cache)
             digits = self.draw(u, uniform_BTQ[:, t], temperature, min_p)
             before, code[:, t] = self.seen(digits), code_of(digits)
-        return code
+        return code[:, self.shape.sketch :]
 
     def read(self, words_BW: Tensor, route: Route) -> tuple[list[Tensor], list[Tensor]]:
         """A layer each: neurons that serve [B, K, 2 D], and keys and values [2, B, A, W, D/A]."""
@@ -282,14 +289,14 @@ class TokenModel(nn.Module):
         return torch.stack(digits, dim=-1)
 
 
-def uniforms(seeds: Sequence[int]) -> Tensor:
-    """Uniform numbers [B, 64, 5] from each request's own seed: the same in any batch.
+def uniforms(seeds: Sequence[int], tokens: int = TOKENS) -> Tensor:
+    """Uniform numbers [B, T, 5] from each request's own seed: the same in any batch.
 
     SplitMix64 (Steele et al. 2014) counted from the seed: its top 24 bits, as a float32 in [0, 1).
     """
-    count = np.arange(1, TOKENS * len(LEVELS) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    count = np.arange(1, tokens * len(LEVELS) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     x = np.array(seeds, dtype=np.uint64)[:, None] + count
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x = (x ^ (x >> np.uint64(31))) >> np.uint64(40)
-    return torch.from_numpy((x * 2.0**-24).astype(np.float32).reshape(-1, TOKENS, len(LEVELS)))
+    return torch.from_numpy((x * 2.0**-24).astype(np.float32).reshape(-1, tokens, len(LEVELS)))

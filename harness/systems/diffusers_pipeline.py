@@ -25,8 +25,9 @@ class DiffusersSystem:
     """Loads with `DiffusionPipeline.from_pretrained`, safetensors only; one generator a request.
 
     `dtype` "auto" is bfloat16 where the device computes it natively, else float32. `call` holds
-    further keyword arguments of the pipeline's own call. A request's image depends on its text and
-    seed, not on the batch it came in (up to rounding).
+    further keyword arguments of the pipeline's own call. `cheaper` names a variant that draws as
+    well for less; it is told with every factor against this one. A request's image depends on its
+    text and seed, not on the batch it came in (up to rounding).
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class DiffusersSystem:
         threads: int | None = None,
         compile: bool = False,
         call: Mapping[str, Any] | None = None,
+        cheaper: str = "",
     ) -> None:
         self.model, self.steps, self.guidance = model, steps, guidance
         self.size = {"height": height, "width": width}
         self.dtype, self.device, self.threads = dtype, device, threads
-        self.compile, self.call = compile, dict(call or {})
+        self.compile, self.call, self.cheaper = compile, dict(call or {}), cheaper
 
     def load(self) -> None:
         """Raises AssetError: a folder or repository that is missing, gated, or cannot be read."""
@@ -129,6 +131,7 @@ class DiffusersSystem:
                 "scheduler": type(self.pipeline.scheduler).__name__,
                 "compiled": self.compile,
                 "device": self.device,
+                **({"cheaper": self.cheaper} if self.cheaper else {}),
             },
         )
 

@@ -87,6 +87,14 @@ def test_device_evidence_decides_in_the_scope_device_only():
     assert "claimant's own system" in press.reasons[0]
 
 
+def test_a_factor_against_an_unoptimised_baseline_is_called_so():
+    found = evidence(n=0, controls=False)
+    assert not any("unoptimised" in r for r in judged(found, claim())[0].reasons)
+    found.cards["dense"] = {"notes": {"cheaper": "dense-optimised, 16 evaluations."}}
+    told = judged(found, claim())[0].reasons[-1]
+    assert told.endswith("an unoptimised baseline: dense-optimised, 16 evaluations.")
+
+
 def test_processor_time_is_a_claim_of_its_own():
     time = claim(id="time-1000x", quantity="processor_time", boundary=None)
     verdicts = judged(evidence(n=0, controls=False, method="modelled"), time)

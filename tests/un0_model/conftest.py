@@ -1,4 +1,6 @@
-"""A small frozen token model with random weights."""
+"""Small frozen token models with random weights."""
+
+import dataclasses
 
 import pytest
 import torch
@@ -12,8 +14,17 @@ SHAPE = Shape(
 
 @pytest.fixture(scope="session")
 def model() -> TokenModel:
+    return frozen(SHAPE)
+
+
+@pytest.fixture(scope="session")
+def sketching() -> TokenModel:
+    return frozen(dataclasses.replace(SHAPE, sketch=4))
+
+
+def frozen(shape: Shape) -> TokenModel:
     torch.manual_seed(0)
-    made = TokenModel(SHAPE).eval()
+    made = TokenModel(shape).eval()
     with torch.no_grad():
         for p in made.parameters():
             p.add_(torch.randn_like(p) * 0.1)

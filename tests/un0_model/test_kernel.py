@@ -43,6 +43,18 @@ def test_what_is_unlikely_beside_the_likeliest_is_never_drawn(model, captions):
     assert torch.equal(*greedy)
 
 
+def test_a_sketch_is_written_first_and_left_out(sketching, captions):
+    fused, noise = FusedTokens(sketching), uniforms(range(11), 68)
+    drawn = fused.generate(captions, noise)
+    assert drawn.shape == (11, 64)
+    assert (drawn != sketching.generate(captions, noise)).any(1).sum() <= 2  # edges, as above
+    other = noise.clone()
+    other[:, :4] = uniforms(range(100, 111), 68)[:, :4]
+    assert (drawn != fused.generate(captions, other)).any(1).all()
+    with pytest.raises(ValueError, match="68, 5"):
+        fused.generate(captions, noise[:, 4:])
+
+
 def test_threads_change_nothing(model, captions):
     fused, noise = FusedTokens(model), uniforms(range(11))
     before = numba.get_num_threads()

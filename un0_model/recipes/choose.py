@@ -35,6 +35,7 @@ from suites.proc.sets import load_set, request_seed
 from suites.proc.train import draw_batch
 from suites.proc.verify import verify
 from un0_model.caption_cache import CaptionCache
+from un0_model.dictionary import SIDE
 from un0_model.pipeline import Un0
 
 __all__ = ["CONF", "FOLDER", "drawn", "judged", "main", "shares"]
@@ -165,7 +166,7 @@ def _ceilings() -> dict[str, Any]:
 
 
 def _cache() -> dict[str, Any]:
-    """How often captions return, and what remembering them saves and costs a picture.
+    """How often captions and patterns return, and what remembering captions saves and costs.
 
     Published: the prompts of `test`, one drawn after the other. Diverse: fresh draws of the
     training distribution. Costs are the least of RUNS turns of one batch; cold is a cache that
@@ -182,6 +183,7 @@ def _cache() -> dict[str, Any]:
                 cache.find(un0.words(texts[first : first + 16]).numpy())
             share = cache.hits / (cache.hits + cache.misses)
             found["hit_rate"][f"{name}, {size} captions"] = round(share, 4)
+    found["patterns"] = _patterns(un0, asked["diverse"])
     found["bytes_a_caption"] = CaptionCache(un0.tokens.shape, 1).nbytes
     one, other = (_requests(load_set("val").prompts[i : i + 16]) for i in (0, 500))
     systems = {name: _build("un0", {"threads": 1, "cache": size}) for name, size in CACHES.items()}
@@ -195,6 +197,32 @@ def _cache() -> dict[str, Any]:
             spent[name].append((time.process_time() - began) / len(one))
     found["cpu_s"] = {name: min(runs) for name, runs in spent.items()}
     print(found)
+    return found
+
+
+def _patterns(un0: Un0, texts: Sequence[str]) -> dict[str, float]:
+    """Of the last quarter of pictures the words that were seen before among the same neighbours.
+
+    A decoder that looks 3 words to each side could take what it draws there from a table, where
+    all 7 x 7 are as they were.
+    """
+    drawn = [
+        un0.writer.generate(
+            un0.words(texts[i : i + 16]), un0.uniforms(range(i, i + 16)), un0.temperature, un0.min_p
+        )
+        for i in range(0, len(texts), 16)
+    ]
+    code, found = torch.cat(drawn).view(-1, SIDE, SIDE).numpy(), {}
+    for reach in range(4):
+        framed = np.pad(code, ((0, 0), (reach, reach), (reach, reach)), constant_values=-1)
+        side = 2 * reach + 1
+        known: set[bytes] = set()
+        hits = []
+        for picture in np.lib.stride_tricks.sliding_window_view(framed, (side, side), axis=(1, 2)):
+            patterns = [window.tobytes() for row in picture for window in row]
+            hits.append(np.mean([pattern in known for pattern in patterns]))
+            known.update(patterns)
+        found[f"{side} x {side} words"] = round(float(np.mean(hits[-len(hits) // 4 :])), 4)
     return found
 
 

@@ -2,9 +2,11 @@
 # All that gains from an accelerator, in calls of at most ten minutes; call again to go on.
 #   OUT=results bash un0_model/recipes/gpu.sh          (make gpu, make gpu STAGE=train)
 # STAGE=train trains judge, un0 and dense at BUDGET for CALL_S seconds, STAGE=audit audits with NVML on
-# the freshly trained weights; without STAGE the one, then the other. What outlasts a call goes on in the
-# next. Each finished recipe and the bundle without images go to $OUT as an archive. On a machine that
-# lost runs/gpu-train, archives of finished recipes in .gpu/ are taken up.
+# the freshly trained weights; without STAGE the one, then the other. STAGE=sweep trains un0 on with a new
+# pool for each number of neurons that serve, KEEPS, and tells how each stands on val and what its gate
+# costs. What outlasts a call goes on in the next. Each finished recipe and the bundle without images go
+# to $OUT as an archive. On a machine that lost runs/gpu-train, archives of finished recipes in .gpu/ are
+# taken up.
 # Where torch is built without our other packages, wheels in .whl/ are put beside it.
 set -euo pipefail
 OUT=${OUT:-runs/gpu}
@@ -13,9 +15,11 @@ DEVICE=${DEVICE:-cuda}
 BUDGET=${BUDGET:-gpu}
 WORK=${WORK:-runs/gpu-train}
 STAGE=${STAGE:-}
+KEEPS=${KEEPS:-3 8 27 82 273 819} # of 8,192 a layer: 0.04% to 10%
+SWEEP_STEPS=${SWEEP_STEPS:-2000}
 case "$STAGE" in
-  "" | train | audit) ;;
-  *) echo "make gpu: STAGE=$STAGE is unknown; choose train or audit, or leave it out" >&2; exit 2 ;;
+  "" | train | audit | sweep) ;;
+  *) echo "make gpu: STAGE=$STAGE is unknown; choose train, audit or sweep, or leave it out" >&2; exit 2 ;;
 esac
 PY=${PY:-$([ -x .venv/bin/python ] && echo .venv/bin/python || command -v python3)}
 if compgen -G ".whl/*.whl" >/dev/null; then
@@ -39,7 +43,7 @@ unfinished() {
 }
 for recipe in judge un0 dense; do
   if [ ! -f "$WORK/$recipe/training.json" ]; then
-    if [ "$STAGE" = audit ]; then
+    if [ "$STAGE" = audit ] || [ "$STAGE" = sweep ]; then
       echo "make gpu: $WORK holds no finished $recipe; call STAGE=train first" >&2
       exit 2
     fi
@@ -56,6 +60,24 @@ for recipe in judge un0 dense; do
 done
 
 [ "$STAGE" != train ] || exit 0
+if [ "$STAGE" = sweep ]; then
+  points=()
+  for keep in $KEEPS; do
+    point="$WORK/sweep/keep-$keep"
+    points+=("un0=$point")
+    [ ! -f "$point/training.json" ] || continue
+    [ "$(left)" -gt 20 ] || unfinished
+    code=0
+    bench train un0 budget="$BUDGET" device="$DEVICE" base="$WORK/un0" only=tokens shape.keep="$keep" \
+      steps="$SWEEP_STEPS" out="$point" limit_s="$(left)" || code=$?
+    [ "$code" != 3 ] || unfinished
+    [ "$code" = 0 ] || exit "$code"
+  done
+  "$PY" -m un0_model.recipes.standing "${points[@]}"
+  cp un0_model/weights/training/standing.json "$OUT"
+  bench bench gate | tee "$OUT/gate.txt"
+  exit 0
+fi
 [ "$(left)" -gt 60 ] || unfinished
 if [ -d "$WORK/audits/gpu" ]; then
   asked=(--resume name=gpu out="$WORK/audits")

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.errors import ConfigError
 from suites.proc.words import VOCABULARY
+from un0_model.dictionary import TOKENS
 from un0_model.gate import GATES, proposals_for
 from un0_model.tokens import Shape, TokenModel
 from un0_model.vnni import COLUMNS
@@ -15,14 +16,15 @@ from un0_model.vnni import COLUMNS
 __all__ = ["SHAPE", "reshaped", "token_model"]
 
 SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
-GIVEN = ("gate", "layers", "neurons", "keep", "proposals", "trunk")
+GIVEN = ("gate", "layers", "sketch", "neurons", "keep", "proposals", "trunk")
 POOL = ("gate.", ".pool")
 NO_POOL = {"gate": "none", "neurons": 0, "keep": 0}
+SKETCHES = (4, 16)  # words of a picture a quarter and half as wide
 KINDS = ", ".join(GATES)
 
 
 def reshaped(base: TokenModel, given: Mapping[str, int | str]) -> TokenModel:
-    """A base with a wider trunk or more layers, what is new writing nothing as yet.
+    """A base with a wider trunk or more layers, what is new writing nothing as yet, or a sketch.
 
     Where anything of the gate or pool is given, both are new too, or left out (gate none). Raises
     ConfigError where a trunk or layers would be lost.
@@ -42,6 +44,7 @@ def reshaped(base: TokenModel, given: Mapping[str, int | str]) -> TokenModel:
     for name in own.keys() & old.keys():
         if not any(part in name for part in new):
             own[name][tuple(slice(n) for n in old[name].shape)] = old[name]
+    own["place"][-TOKENS:] = old["place"][-TOKENS:]
     return model
 
 
@@ -55,6 +58,8 @@ def token_model(shape: Mapping[str, int | str]) -> TokenModel:
                 raise ConfigError(f"shape.gate={value} is unknown; choose one of {KINDS}.")
         elif not isinstance(value, int) or value < 1:
             raise ConfigError(f"shape.{key}={value!r}; it is a whole number of at least 1.")
+        elif key == "sketch" and value not in SKETCHES:
+            raise ConfigError(f"shape.sketch={value}; a smaller picture has 4 or 16 words.")
         elif key == "trunk" and value % COLUMNS:
             raise ConfigError(f"shape.trunk={value}; the kernels read multiples of {COLUMNS}.")
     if shape.get("gate") == "none" and {"neurons", "keep"} & shape.keys():

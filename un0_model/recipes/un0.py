@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from suites.proc.train import draw_batch
 from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
 from un0_model.card import model_card
-from un0_model.dictionary import Dictionary
+from un0_model.dictionary import TOKENS, Dictionary
 from un0_model.pipeline import CHOSEN, WEIGHTS, Un0
 from un0_model.recipes.leg import Leg, summary
 from un0_model.recipes.pictures import grid, redrawing_error, redrawn
@@ -84,15 +85,16 @@ def main(budget: str, leg: Leg) -> bool:
     words = _dictionary_stage(dictionary, scenes, size, leg)
     if words is None:
         return False
+    sketched = _sketches(model.shape.sketch, dictionary, scenes, words, leg)
     if (
         leg.base
         and leg.wants("decoder")
         and not _decoder_stage(dictionary, scenes, words, size, leg)
     ):
         return False
-    if leg.wants("tokens") and not _tokens_stage(model, dictionary, scenes, words, size, leg):
+    if leg.wants("tokens") and not _tokens_stage(model, dictionary, scenes, sketched, size, leg):
         return False
-    if leg.wants("guided") and not _guided_stage(model, dictionary, scenes, words, size, leg):
+    if leg.wants("guided") and not _guided_stage(model, dictionary, scenes, sketched, size, leg):
         return False
     ship(model.cpu(), dictionary.cpu(), leg.out)
     return True
@@ -146,17 +148,30 @@ def _dictionary_stage(
         return None
     dictionary.to(leg.device)
 
-    def encode() -> np.ndarray:
-        chunks = [
-            dictionary.encode(
-                scenes.batch(np.arange(i, min(i + 500, len(scenes))), leg.device)
-            ).cpu()
-            for i in range(0, len(scenes), 500)
-        ]
-        return torch.cat(chunks).to(torch.int16).numpy()
-
     name = f"words-{len(scenes)}-{fingerprint(dictionary)}.npy"
-    return torch.from_numpy(kept(leg.out / name, encode)).long()
+    return torch.from_numpy(kept(leg.out / name, partial(_encoded, dictionary, scenes, leg))).long()
+
+
+def _sketches(
+    sketch: int, dictionary: Dictionary, scenes: Scenes, words: Tensor, leg: Leg
+) -> Tensor:
+    """Words int64 [n, T] of every scene, those of the scene made smaller first."""
+    if not sketch:
+        return words
+    dictionary.to(leg.device)
+    smaller = math.isqrt(TOKENS // sketch)
+    name = f"sketches-{sketch}-{len(scenes)}-{fingerprint(dictionary)}.npy"
+    first = kept(leg.out / name, partial(_encoded, dictionary, scenes, leg, smaller))
+    return torch.cat([torch.from_numpy(first).long(), words], dim=1)
+
+
+def _encoded(dictionary: Dictionary, scenes: Scenes, leg: Leg, smaller: int = 1) -> np.ndarray:
+    """Every scene in words of the dictionary int16 [n, 64], or of the scene made smaller."""
+    chunks = []
+    for i in range(0, len(scenes), 500):
+        images = scenes.batch(np.arange(i, min(i + 500, len(scenes))), leg.device)
+        chunks.append(dictionary.encode(F.avg_pool2d(images, smaller)).cpu())
+    return torch.cat(chunks).to(torch.int16).numpy()
 
 
 def _decoder_stage(
@@ -301,7 +316,7 @@ def _drawn(model: TokenModel, dictionary: Dictionary, device: str, path: Path) -
     """A sheet of pictures for prompts of `val`, and the share that is verified."""
     prompts = select(load_set("val").prompts, "mini")[:100]
     batch = torch.tensor([words_of(p.text, model.shape.caption) for p in prompts], device=device)
-    seeds = uniforms([request_seed(p.id, 0) for p in prompts]).to(device)
+    seeds = uniforms([request_seed(p.id, 0) for p in prompts], model.shape.written).to(device)
     images = dictionary.pictures(model.generate(batch, seeds, TEMPERATURE, MIN_P))
     right = [verify(dict(p.spec or {}), image) for p, image in zip(prompts, images, strict=True)]
     path.with_suffix(".json").write_text(json.dumps({"verified_val": float(np.mean(right))}))

@@ -202,6 +202,25 @@ def test_a_base_may_have_more_layers_and_draws_as_before(trained):
         un0.reshaped(base, {"layers": 1})
 
 
+def test_a_base_learns_to_sketch_first(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "base")
+    (tmp_path / "base/training.json").write_text(json.dumps(summary(trained)))
+    given = {"sketch": 4}
+    assert going_on(tmp_path / "base", tmp_path / "on", only="tokens", shape=given) == 0
+    (sketches,) = (tmp_path / "on").glob("sketches-4-*.npy")
+    assert np.load(sketches).shape == (200, 4)
+    model = Un0.from_pretrained(tmp_path / "on")
+    base = Un0.from_pretrained(trained)
+    assert model.generate(["a red circle on white"], [1]).shape == (1, 64, 64, 3)
+    assert "behind 4 of a smaller picture" in (tmp_path / "on/README.md").read_text()
+    text = ["a red circle on white"]
+    ours, theirs = (m.profile(text).multiply_adds for m in (model, base))
+    places = 5 + 64
+    assert ours["sparse"] / theirs["sparse"] == pytest.approx((places + 4) / places, rel=1e-3)
+    with pytest.raises(ConfigError, match="4 or 16 words"):
+        un0.token_model({"sketch": 5})
+
+
 def test_guidance_pulls_the_odds_beyond_those_of_the_caption():
     """By hand: the caption makes the second of two values likelier; guidance more so."""
     told, untold = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[0.0, 0.0]]])
