@@ -33,13 +33,24 @@ from un0_model.replay import Noted
 from un0_model.tokens import TokenModel
 from un0_model.vnni import multiply, pack
 
-__all__ = ["Row", "gate", "kernels"]
+__all__ = [
+    "BATCH",
+    "STAGES",
+    "Row",
+    "gate",
+    "gate_stages",
+    "in_turns",
+    "kernels",
+    "long_captions",
+    "one_thread",
+]
 
 TURNS = 5
 TURN_S = 0.05
 NEURONS, WIDTH, KEPT = 65_536, 256, 64  # a layer of which 0.1% serves
 KEEPS = (2, 8, 32, 128, 512, 819)  # of 8,192 neurons a layer: 0.02% to 10%
 BATCH = 16
+STAGES = ("whole", "decided", "gathered")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +66,7 @@ class Row:
 
 def kernels() -> Iterator[Row]:
     """Times every kernel on one thread; yields as it goes, the machine's own rates first."""
-    with _one_thread():
+    with one_thread():
         rate, bandwidth = yield from _machine()
         yield from _products(rate)
         yield from _layer(bandwidth)
@@ -70,24 +81,15 @@ def gate() -> Iterator[Row]:
     an audit's replay keeps them as they are in service.
     """
     model = Un0.from_pretrained(Path(str(resources.files("un0_model"))) / "weights" / "un0")
-    words, noise = model.words(model.config["card_captions"]), model.uniforms(range(BATCH))
-    words = words[(words > 0).sum(1) >= FEATURES // 2 + 1][:BATCH]
+    words, noise = long_captions(model), model.uniforms(range(BATCH))
     for keep in KEEPS:
-        with _one_thread():
+        with one_thread():
             torch.manual_seed(0)
             shipped = model.tokens.shape
             tokens = TokenModel(replace(shipped, keep=keep, proposals=proposals_for(keep)))
             tokens.freeze()
-            noted = Noted(FusedTokens(tokens), words)
-
-            def picture(stage: str, noted: Noted = noted) -> np.ndarray:
-                if stage == "whole":
-                    return model.decoder(noted.writer.generate(words, noise))
-                return model.decoder(noted.generate(stage, noise, 1.0, 0.0))
-
-            stages = ("whole", "decided", "gathered")
-            found = _in_turns({stage: partial(picture, stage) for stage in stages})
-        whole, decided, gathered = (found[stage] for stage in stages)
+            found = in_turns(gate_stages(FusedTokens(tokens), model.decoder, words, noise))
+        whole, decided, gathered = (found[stage] for stage in STAGES)
         yield Row(
             kernel=f"picture without gate, {keep / shipped.neurons:.2%} active",
             beside="the same with its gate",
@@ -98,8 +100,29 @@ def gate() -> Iterator[Row]:
         )
 
 
+def long_captions(model: Un0) -> Tensor:
+    """A batch of the model's captions of at least 8 words, which propose neurons enough."""
+    words = model.words(model.config["card_captions"])
+    return words[(words > 0).sum(1) >= FEATURES // 2 + 1][:BATCH]
+
+
+def gate_stages(
+    writer: FusedTokens, decoder: Callable[[Tensor], np.ndarray], words_BW: Tensor, noise: Tensor
+) -> dict[str, Callable[[], np.ndarray]]:
+    """A batch drawn whole, with its gate's decision known beforehand, and with its neurons too."""
+    noted = Noted(writer, words_BW)
+
+    def picture(stage: str) -> np.ndarray:
+        if stage == "whole":
+            return decoder(writer.generate(words_BW, noise))
+        return decoder(noted.generate(stage, noise, 1.0, 0.0))
+
+    return {stage: partial(picture, stage) for stage in STAGES}
+
+
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Both torch and the kernels on one thread."""
     before = torch.get_num_threads(), numba.get_num_threads()
     torch.set_num_threads(1)
     numba.set_num_threads(1)
@@ -114,7 +137,7 @@ def _machine() -> Generator[Row, None, tuple[float, float]]:
     """Multiply-adds a second of float32 matrices, and bytes a second read from memory."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     large = torch.ones(64 * 1024 * 1024 // 4)  # 64 MiB: beyond the caches
-    found = _in_turns({"matrix": partial(torch.matmul, a, b), "read": large.sum})
+    found = in_turns({"matrix": partial(torch.matmul, a, b), "read": large.sum})
     rate, bandwidth = 1024**3 / found["matrix"], large.nbytes / found["read"]
     for name, kernel, note in (
         ("matrix", "float32 matrix product 1024^3", f"{rate / 1e9:.0f} G multiply-adds/s"),
@@ -132,7 +155,7 @@ def _products(rate: float) -> Iterator[Row]:
         tiles = pack(rng.integers(-127, 128, (depth, width)).astype(np.int8))
         out = np.empty((rows, width), np.int32)
         a, b = torch.randn(rows, depth), torch.randn(depth, width)
-        found = _in_turns(
+        found = in_turns(
             {
                 "ours": partial(_repeat, x, tiles, out, 100),
                 "torch": partial(torch.matmul, a, b),
@@ -165,7 +188,7 @@ def _layer(bandwidth: float) -> Iterator[Row]:
     for tokens in (1, 16, 256):
         x = torch.randn(tokens, WIDTH)
         routes = itertools.cycle(torch.randint(0, NEURONS, (1000, KEPT)))  # always others
-        found = _in_turns(
+        found = in_turns(
             {
                 "dense": partial(_dense, x, up, down),
                 "portable": partial(_portable, x, up, down, routes),
@@ -236,7 +259,7 @@ def _model(rate: float) -> Iterator[Row]:
         }
         for name, (ours, floats) in calls.items():
             with torch.inference_mode():
-                found = _in_turns({"ours": ours, "torch": floats})
+                found = in_turns({"ours": ours, "torch": floats})
             share = parts[name] * batch / found["ours"] / rate
             yield Row(
                 kernel=f"{name}, batch {batch}",
@@ -264,7 +287,7 @@ def _in_floats(model: Un0) -> tuple[TokenModel, Dictionary]:
     return tokens.eval(), dictionary.eval()
 
 
-def _in_turns(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+def in_turns(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """Seconds of one call of each: the least of TURNS, the calls taking turns."""
     least = {}
     for name, call in calls.items():

@@ -12,10 +12,10 @@ from un0_model.pipeline import Un0
 WEIGHTS = Path(__file__).parents[2] / "un0_model" / "weights" / "un0"
 
 
-def test_calls_are_timed_in_turns(monkeypatch):
+def test_calls_are_timedin_turns(monkeypatch):
     monkeypatch.setattr(bench, "TURN_S", 1e-4)
     order: list[str] = []
-    found = bench._in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")})
+    found = bench.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")})
     assert all(0 < seconds < 1 for seconds in found.values())
     changes = sum(x != y for x, y in zip(order, order[1:], strict=False))
     assert changes >= 2 * bench.TURNS

@@ -64,7 +64,7 @@ if [ "$STAGE" = sweep ]; then
   points=()
   for keep in $KEEPS; do
     point="$WORK/sweep/keep-$keep"
-    points+=("un0=$point")
+    points+=("$point")
     [ ! -f "$point/training.json" ] || continue
     [ "$(left)" -gt 20 ] || unfinished
     code=0
@@ -73,9 +73,8 @@ if [ "$STAGE" = sweep ]; then
     [ "$code" != 3 ] || unfinished
     [ "$code" = 0 ] || exit "$code"
   done
-  "$PY" -m un0_model.recipes.standing "${points[@]}"
-  cp un0_model/weights/training/standing.json "$OUT"
-  bench bench gate | tee "$OUT/gate.txt"
+  "$PY" -m un0_model.recipes.sweep "${points[@]}"
+  cp un0_model/weights/training/sweep.json "$OUT"
   exit 0
 fi
 [ "$(left)" -gt 60 ] || unfinished

@@ -18,13 +18,6 @@ from un0_model.recipes.training import Stage, kept
 from un0_model.tokens import uniforms
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    out = tmp_path_factory.mktemp("train") / "un0"
-    assert un0.main("smoke", Leg(out=out, seed=3))
-    return out
-
-
 def test_the_un0_recipe_writes_weights_that_draw(trained):
     model = Un0.from_pretrained(trained)
     images = model.generate(["a red circle on white", "two blue stars"], [1, 2])

@@ -1,0 +1,39 @@
+"""What is told of trained weights: how they stand on `val`, and the sweep over active fractions."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from suites.proc.sets import load_set
+from un0_model import bench
+from un0_model.pipeline import Un0
+from un0_model.recipes import standing, sweep, un0
+from un0_model.recipes.leg import Leg
+
+PROMPTS = load_set("val").prompts[:20]
+
+
+def test_a_sweep_tells_quality_time_and_the_gates_share(trained, tmp_path, monkeypatch):
+    assert un0.main("smoke", Leg(out=tmp_path / "many", base=trained, shape={"keep": 64}))
+    monkeypatch.setattr(bench, "TURN_S", 1e-3)
+    monkeypatch.setattr(sweep, "IMAGES", tmp_path)
+    monkeypatch.setattr(sweep, "load_set", lambda name: SimpleNamespace(prompts=PROMPTS))
+    folders = [str(tmp_path / "many"), str(trained)]  # in any order
+    assert sweep.main(folders, tmp_path / "sweep.json") == 0
+    few, many = json.loads((tmp_path / "sweep.json").read_text())["models"]
+    assert (few["kept"], many["kept"]) == (8, 64)
+    assert few["active"] == pytest.approx(8 / 8192)
+    assert few["seconds"] > 0 and 0 <= few["verified"] <= 1
+    assert "neurons of the pool that serve" in (tmp_path / "sweep.svg").read_text()
+
+
+def test_standing_names_system_settings_and_weights_once(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(standing, "load_set", lambda name: SimpleNamespace(prompts=PROMPTS))
+    path = tmp_path / "standing.json"
+    for _ in range(2):
+        assert standing.main([f"un0={trained}"], path) == 0
+    renders, ours = json.loads(path.read_text())
+    assert renders["system"] == "renders" and renders["verified"] == 1
+    assert ours["weights_sha256"] == {"un0.safetensors": Un0.from_pretrained(trained).sha256}
+    assert ours["frechet"] > renders["frechet"] and ours["temperature"] == 0.8
