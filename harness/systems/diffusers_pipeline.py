@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ __all__ = ["DiffusersSystem"]
 class DiffusersSystem:
     """Loads with `DiffusionPipeline.from_pretrained`, safetensors only; one generator a request.
 
-    `dtype` "auto" is bfloat16 where the device computes it natively, else float32. `call` holds
+    `dtype` "auto" is bfloat16 where the device computes it natively, else float32. `compile` has
+    torch.compile make the denoiser faster; "auto" does where a C++ compiler is found. `call` holds
     further keyword arguments of the pipeline's own call. `cheaper` names a variant that draws as
     well for less; it is told with every factor against this one. A request's image depends on its
     text and seed, not on the batch it came in (up to rounding).
@@ -41,7 +44,7 @@ class DiffusersSystem:
         dtype: str = "float32",
         device: str = "cpu",
         threads: int | None = None,
-        compile: bool = False,
+        compile: bool | str = False,
         call: Mapping[str, Any] | None = None,
         cheaper: str = "",
     ) -> None:
@@ -56,6 +59,10 @@ class DiffusersSystem:
             torch.set_num_threads(self.threads)
         if self.dtype == "auto":
             self.dtype = _native_dtype(self.device)
+        if self.compile == "auto":
+            self.compile = shutil.which(os.environ.get("CXX", "g++")) is not None
+        if not isinstance(self.compile, bool):
+            raise ConfigError(f"compile={self.compile!r}; it is true, false or auto.")
         dtype = getattr(torch, self.dtype, None)
         if not isinstance(dtype, torch.dtype):
             raise ConfigError(
@@ -77,6 +84,8 @@ class DiffusersSystem:
         self.pipeline.to(self.device)
         self.pipeline.set_progress_bar_config(disable=True)
         if self.compile:
+            # in this process, where it is charged and nothing is left running
+            os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
             part = "transformer" if hasattr(self.pipeline, "transformer") else "unet"
             setattr(self.pipeline, part, torch.compile(getattr(self.pipeline, part)))
 

@@ -87,6 +87,7 @@ def test_a_folder_without_safetensors_is_refused(folder, tmp_path):
         ({"model": "/nowhere/model"}, AssetError, "No file or folder at /nowhere/model"),
         ({"model": "package:suites/proc"}, AssetError, "no model_index.json"),
         ({"model": "/nowhere/model", "dtype": "float31"}, ConfigError, "none of torch's"),
+        ({"model": "/nowhere/model", "compile": "maybe"}, ConfigError, "true, false or auto"),
     ],
 )
 def test_a_wrong_name_is_told_with_a_remedy(config, kind, said):
@@ -124,6 +125,25 @@ def test_pictures_that_are_no_numbers_are_failures_and_not_black():
     good, bad = made.generate(requests(1, 2))
     assert (good == 128).all() and good.dtype == np.uint8
     assert isinstance(bad, Failure)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler to compile with")
+def test_a_compiled_pipeline_draws_the_same_up_to_roundings(folder):
+    plain, compiled = system(model=str(folder)), system(model=str(folder), compile="auto")
+    for one in (plain, compiled):
+        one.load()
+    ours, theirs = (one.generate(requests(1, 2)) for one in (compiled, plain))
+    assert compiled.card().notes["compiled"] is True
+    assert hasattr(compiled.pipeline.transformer, "_orig_mod")
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.abs(a.astype(int) - b.astype(int)).max() <= 2
+
+
+def test_without_a_compiler_auto_draws_as_it_is(folder, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    made = system(model=str(folder), compile="auto")
+    made.load()
+    assert made.card().notes["compiled"] is False
 
 
 def test_auto_is_the_precision_that_the_device_has(monkeypatch):
