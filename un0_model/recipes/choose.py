@@ -1,6 +1,6 @@
 """Chooses on `val`: guidance of dense, sampling of un0; batch, threads, precision by speed.
 
-    python -m un0_model.recipes.choose un0|dense [prompts]
+    python -m un0_model.recipes.choose un0|dense [prompts|speed]
     python -m un0_model.recipes.choose dense-optimised|ceilings|cache
 
 The verifier judges, over as many settings and prompts for one system as for the other; of the
@@ -55,7 +55,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 SPEEDS: dict[str, list[dict[str, Any]]] = {
     "un0": [{"threads": t} for t in (1, 2)],
-    "dense": [{"threads": t, "dtype": d} for t in (1, 2) for d in ("float32", "bfloat16")],
+    "dense": [
+        {"threads": t, "dtype": d, "compile": c}
+        for t in (1, 2)
+        for d in ("float32", "bfloat16")
+        for c in (False, True)
+    ],
 }
 BATCHES = (1, 4, 8, 16)
 STEPS, GUIDANCES = (4, 6, 8, 10, 12, 16, 20, 24, 32), (1.0, 1.5, 2.5)
@@ -65,26 +70,38 @@ MARGIN = 0.03  # of verified content: the claims' own
 
 def main(arguments: Sequence[str]) -> int:
     """Prints what was found for a name, and writes it."""
-    name, count = arguments[0], int(arguments[1]) if len(arguments) > 1 else 100
+    name, asked = arguments[0], arguments[1] if len(arguments) > 1 else "100"
+    path = FOLDER / "training" / f"choice-{name}.json"
     special = {"ceilings": _ceilings, "dense-optimised": _optimised, "cache": _cache}
-    found = special[name]() if name in special else _settings(name, count)
-    (FOLDER / "training" / f"choice-{name}.json").write_text(json.dumps(found, indent=1))
+    if name in special:
+        found = special[name]()
+    elif asked == "speed":
+        found = json.loads(path.read_text()) | {"speed": _speeds(name)}
+    else:
+        found = _settings(name, int(asked)) | {"speed": _speeds(name)}
+    path.write_text(json.dumps(found, indent=1))
     return 0
 
 
 def _settings(name: str, count: int) -> dict[str, Any]:
-    """Verified content by setting, then seconds an image by batch and threads."""
+    """Verified content by setting."""
     prompts = load_set("val").prompts[:count]  # categories take turns
-    found: dict[str, Any] = {"prompts": len(prompts), "quality": [], "speed": []}
+    found: dict[str, Any] = {"prompts": len(prompts), "quality": []}
     for setting in SETTINGS[name]:
         right = _verified(_build(name, {"threads": 2, **setting}), prompts)
         found["quality"].append({**setting, **shares(prompts, right)})
         print(found["quality"][-1], flush=True)
-    for setting in SPEEDS[name]:
-        system = _build(name, {**SETTINGS[name][-1], **setting})
-        found["speed"] += [{**setting, **_speed(system, prompts, batch)} for batch in BATCHES]
-        print(*found["speed"][-len(BATCHES) :], sep="\n", flush=True)
     return found
+
+
+def _speeds(name: str) -> list[dict[str, Any]]:
+    """Seconds an image by threads, precision, compilation and batch."""
+    prompts, rows = load_set("val").prompts, []
+    for setting, batch in product(SPEEDS[name], BATCHES):
+        system = _build(name, {**SETTINGS[name][-1], **setting})  # compiled for this batch alone
+        rows.append({**setting, **_speed(system, prompts, batch)})
+        print(rows[-1], flush=True)
+    return rows
 
 
 def _optimised() -> dict[str, Any]:
