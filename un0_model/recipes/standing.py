@@ -56,7 +56,8 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "standing.
         config.pop("batch")
         system = hydra.utils.instantiate(config)
         system.load()
-        row = {"system": name, **{key: config[key] for key in SAID if key in config}}
+        row = {"system": name, "model": config["model"]}
+        row |= {key: config[key] for key in SAID if key in config}
         row["weights_sha256"] = dict(system.card().weights_sha256)
         found.append(row | standing(drawn(system, prompts)))
         print(found[-1], flush=True)
