@@ -6,6 +6,7 @@ import datetime
 import difflib
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -77,7 +78,9 @@ def sweep(
             broken_off = isinstance(error, Interrupted)
         return codes[-1]
 
-    quiet = ["hydra.sweep.dir=.", "hydra.sweep.subdir=.", "hydra.output_subdir=null"]
+    scratch = tempfile.TemporaryDirectory()  # hydra keeps a file of its own there
+    quiet = [f"hydra.sweep.dir={scratch.name}", "hydra.sweep.subdir=."]
+    quiet += ["hydra.output_subdir=null"]
     quiet += ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
     before = sys.argv
     sys.argv = ["un0bench", "--multirun", *map(_null_is_a_name, overrides), *quiet]
@@ -87,6 +90,7 @@ def sweep(
         codes.append(InputError.exit_code if stop.code else 0)
     finally:
         sys.argv = before
+        scratch.cleanup()
     return max(codes, default=InputError.exit_code)
 
 

@@ -62,7 +62,7 @@ def _verdict(table: Table, claim: Claim) -> Verdict:
     reasons += [part.reason for part in parts if part.outcome != outcome and part.reason]
     if claim.endpoints:
         reasons += worst_category(table)
-    if claim.quantity in ("energy", "processor_time"):
+    if claim.quantity in ("energy", "processor_time") and head.estimate is not None:
         reasons += _unoptimised(evidence)
     return Verdict(
         claim=claim.id,

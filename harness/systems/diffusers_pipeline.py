@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from harness import assets
 from harness.errors import AssetError, ConfigError
-from harness.records import Failure, Request, SystemCard
+from harness.records import Failure, Prompt, Request, SystemCard
 
 __all__ = ["DiffusersSystem"]
 
@@ -27,10 +26,10 @@ class DiffusersSystem:
     """Loads with `DiffusionPipeline.from_pretrained`, safetensors only; one generator a request.
 
     `dtype` "auto" is bfloat16 where the device computes it natively, else float32. `compile` has
-    torch.compile make the denoiser faster; "auto" does where a C++ compiler is found. `call` holds
-    further keyword arguments of the pipeline's own call. `cheaper` names a variant that draws as
-    well for less; it is told with every factor against this one. A request's image depends on its
-    text and seed, not on the batch it came in (up to rounding).
+    torch.compile make the denoiser faster; "auto" does on a processor where g++ is found. `call`
+    holds further keyword arguments of the pipeline's own call. `cheaper` names a variant that draws
+    as well for less; it is told with every factor against this one. A request's image depends on
+    its text and seed, not on the batch it came in (up to rounding).
     """
 
     def __init__(
@@ -59,10 +58,10 @@ class DiffusersSystem:
             torch.set_num_threads(self.threads)
         if self.dtype == "auto":
             self.dtype = _native_dtype(self.device)
-        if self.compile == "auto":
-            self.compile = shutil.which(os.environ.get("CXX", "g++")) is not None
-        if not isinstance(self.compile, bool):
+        if not isinstance(self.compile, bool) and self.compile != "auto":
             raise ConfigError(f"compile={self.compile!r}; it is true, false or auto.")
+        if self.compile == "auto" and not (self.device == "cpu" and shutil.which("g++")):
+            self.compile = False
         dtype = getattr(torch, self.dtype, None)
         if not isinstance(dtype, torch.dtype):
             raise ConfigError(
@@ -84,10 +83,29 @@ class DiffusersSystem:
         self.pipeline.to(self.device)
         self.pipeline.set_progress_bar_config(disable=True)
         if self.compile:
-            # in this process, where it is charged and nothing is left running
-            os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-            part = "transformer" if hasattr(self.pipeline, "transformer") else "unet"
-            setattr(self.pipeline, part, torch.compile(getattr(self.pipeline, part)))
+            self.compile = self._compiled()
+
+    def _compiled(self) -> bool:
+        """Whether the denoiser is compiled, for any batch, as two pictures of two steps show.
+
+        Raises ConfigError where it does not compile and was told to; "auto" then goes on without.
+        """
+        part = "transformer" if hasattr(self.pipeline, "transformer") else "unet"
+        plain, steps, asked = getattr(self.pipeline, part), self.steps, self.compile
+        torch._inductor.config.compile_threads = 1  # in this process: nothing is left running
+        setattr(self.pipeline, part, torch.compile(plain, dynamic=True))
+        prompt = Prompt(id="", text="a", category="")
+        try:
+            self.steps = min(2, steps)
+            self.generate([Request(id=i, prompt=prompt, seed=i) for i in range(2)])
+        except Exception as error:  # compilers fail in ways of their own
+            if asked != "auto":
+                raise ConfigError(f"compile={asked} fails ({_line(error)}); use false.") from error
+            setattr(self.pipeline, part, plain)
+            return False
+        finally:
+            self.steps = steps
+        return True
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request]) -> list[np.ndarray | Failure]:

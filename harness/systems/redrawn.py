@@ -26,7 +26,7 @@ BLOCK = 8
 COLOURS = np.array(  # luma, blue and red difference of red, green and blue: ITU-R BT.601
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
 )
-LIMITS = ((0, BLOCK - 1), (0, BLOCK - 1), (0, 2), (2, 256))
+LIMITS = ((0, BLOCK - 1), (0, BLOCK - 1), (0, 2), (2, 65_536))
 EDGES = (0.5, 99.5)  # percentiles of a number over training pictures that its levels span
 
 
@@ -39,13 +39,13 @@ class CosineCode:
 
     def __init__(self, numbers: Sequence[Sequence[int]], pictures: np.ndarray) -> None:
         for row in numbers:
-            if len(row) != 4 or any(
-                not first <= n <= last for n, (first, last) in zip(row, LIMITS, strict=True)
-            ):
+            if not _fits(row):
                 raise ConfigError(
-                    f"numbers: {list(row)} is no row, column (0 to 7), colour (0 to 2) and levels "
-                    "(2 to 256)."
+                    f"numbers: {row!r} is no row, column (0 to 7), colour (0 to 2) and levels "
+                    "(2 to 65,536)."
                 )
+        if not numbers or len({tuple(row[:3]) for row in numbers}) < len(numbers):
+            raise ConfigError("numbers: name at least one, and each once.")
         self.at = (slice(None), *np.array([row[:3] for row in numbers]).T)
         self.top = np.array([row[3] - 1.0 for row in numbers])
         seen = self._spectrum(pictures)[self.at]
@@ -74,6 +74,15 @@ class CosineCode:
         colours = (pictures / 255 @ COLOURS.T).reshape(-1, side, BLOCK, side, BLOCK, 3)
         blocks = colours.swapaxes(2, 3).reshape(-1, BLOCK, BLOCK, 3)
         return np.asarray(dctn(blocks, axes=(1, 2), norm="ortho"))
+
+
+def _fits(row: object) -> bool:
+    return (
+        isinstance(row, Sequence)
+        and len(row) == len(LIMITS)
+        and all(isinstance(n, int) for n in row)
+        and all(first <= n <= last for n, (first, last) in zip(row, LIMITS, strict=True))
+    )
 
 
 class DictionaryCode:
@@ -130,7 +139,7 @@ class RedrawnSystem:
             name="redrawn",
             height=SIZE,
             width=SIZE,
-            precision="float32",
+            precision="float64" if self.numbers else "float32, int8 decoder",
             steps=0,
             evaluations=0,
             weights_sha256=self.weights,

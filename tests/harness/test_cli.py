@@ -151,6 +151,7 @@ def test_a_bundle_of_another_format_is_not_read(tmp_path, capsys):
 
 
 def test_a_sweep_of_trainings_has_a_folder_each(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     begun = []
 
     def start(recipe, budgets, name, config):
@@ -161,6 +162,7 @@ def test_a_sweep_of_trainings_has_a_folder_each(monkeypatch, tmp_path):
     out = f"out='{tmp_path}/${{shape.keep}}'"
     assert cli.main(["train", "-m", "un0", "shape.keep=2,27", out]) == 0
     assert begun == [("un0", 2, f"{tmp_path}/2"), ("un0", 27, f"{tmp_path}/27")]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sweep_runs_every_combination_and_returns_the_worst_code(tmp_path, capsys, monkeypatch):

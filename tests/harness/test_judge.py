@@ -93,6 +93,8 @@ def test_a_factor_against_an_unoptimised_baseline_is_called_so():
     found.cards["dense"] = {"notes": {"cheaper": "dense-optimised, 16 evaluations."}}
     told = judged(found, claim())[0].reasons[-1]
     assert told.endswith("an unoptimised baseline: dense-optimised, 16 evaluations.")
+    quality = claim(quantity="quality", threshold=None, direction=None, endpoints=ENDPOINTS)
+    assert not any("unoptimised" in r for r in judged(found, quality)[0].reasons)
 
 
 def test_processor_time_is_a_claim_of_its_own():

@@ -12,7 +12,7 @@ from un0_model.pipeline import Un0
 WEIGHTS = Path(__file__).parents[2] / "un0_model" / "weights" / "un0"
 
 
-def test_calls_are_timedin_turns(monkeypatch):
+def test_calls_are_timed_in_turns(monkeypatch):
     monkeypatch.setattr(bench, "TURN_S", 1e-4)
     order: list[str] = []
     found = bench.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")})

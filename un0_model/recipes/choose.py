@@ -1,7 +1,7 @@
 """Chooses on `val`: guidance of dense, sampling of un0; batch, threads, precision by speed.
 
     python -m un0_model.recipes.choose un0|dense [prompts|speed]
-    python -m un0_model.recipes.choose dense-optimised|ceilings|cache
+    python -m un0_model.recipes.choose dense-optimised|ceilings|cache|cosine
 
 The verifier judges, over as many settings and prompts for one system as for the other; of the
 speeds the least processor time an image wins, which is what `time-1000x` counts. Writes
@@ -29,13 +29,14 @@ from harness.protocols import System
 from harness.records import Prompt, Request
 from harness.stats import cluster_interval
 from harness.systems.diffusers_pipeline import DiffusersSystem
+from harness.systems.redrawn import CosineCode
 from harness.systems.un0 import Un0System
 from suites.proc.render import render
 from suites.proc.sets import load_set, request_seed
 from suites.proc.train import draw_batch
 from suites.proc.verify import verify
 from un0_model.caption_cache import CaptionCache
-from un0_model.dictionary import SIDE
+from un0_model.dictionary import SIDE, WORDS
 from un0_model.pipeline import Un0
 
 __all__ = ["CONF", "FOLDER", "drawn", "judged", "main", "shares"]
@@ -56,10 +57,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 SPEEDS: dict[str, list[dict[str, Any]]] = {
     "un0": [{"threads": t} for t in (1, 2)],
     "dense": [
-        {"threads": t, "dtype": d, "compile": c}
-        for t in (1, 2)
-        for d in ("float32", "bfloat16")
-        for c in (False, True)
+        *({"threads": t, "dtype": d} for t in (1, 2) for d in ("float32", "bfloat16")),
+        {"threads": 1, "dtype": "bfloat16", "compile": True},
     ],
 }
 BATCHES = (1, 4, 8, 16)
@@ -73,6 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     name, asked = arguments[0], arguments[1] if len(arguments) > 1 else "100"
     path = FOLDER / "training" / f"choice-{name}.json"
     special = {"ceilings": _ceilings, "dense-optimised": _optimised, "cache": _cache}
+    special |= {"cosine": _cosine}
     if name in special:
         found = special[name]()
     elif asked == "speed":
@@ -98,7 +98,7 @@ def _speeds(name: str) -> list[dict[str, Any]]:
     """Seconds an image by threads, precision, compilation and batch."""
     prompts, rows = load_set("val").prompts, []
     for setting, batch in product(SPEEDS[name], BATCHES):
-        system = _build(name, {**SETTINGS[name][-1], **setting})  # compiled for this batch alone
+        system = _build(name, {**SETTINGS[name][-1], **setting})
         rows.append({**setting, **_speed(system, prompts, batch)})
         print(rows[-1], flush=True)
     return rows
@@ -217,19 +217,43 @@ def _cache() -> dict[str, Any]:
     return found
 
 
+def _cosine() -> dict[str, Any]:
+    """Levels of five numbers of a block's cosines, no more words than the dictionary has: the best.
+
+    Mean of the three colours, and luma's first row and column, each with an odd number of levels,
+    so that one of them is 0, or left out.
+    """
+    prompts = [p for p in load_set("val").prompts if p.category != "emblem"]
+    rng = np.random.default_rng(0)
+    seen = np.stack([render(spec, rng) for spec in draw_batch(rng, 500)[0]])
+    images = np.stack([render(dict(p.spec or {}), rng) for p in prompts])
+    tried: list[dict[str, Any]] = []
+    for row, column, chroma in product((1, 3, 5), (1, 3, 5), (5, 6, 8, 10, 12, 16)):
+        levels = (WORDS // (row * column * chroma**2), row, column, chroma, chroma)
+        places = ((0, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1), (0, 0, 2))
+        if levels[0] < 2:
+            continue
+        numbers = [[*at, n] for at, n in zip(places, levels, strict=True) if n > 1]
+        again = CosineCode(numbers, seen).redraw(images)
+        tried.append({"numbers": numbers, **shares(prompts, judged(prompts, list(again)))})
+    best = sorted(tried, key=lambda found: found["verified"], reverse=True)[:5]
+    print(*best, sep="\n")
+    return {"prompts": len(prompts), "tried": len(tried), "best": best}
+
+
 def _patterns(un0: Un0, texts: Sequence[str]) -> dict[str, float]:
-    """Of the last quarter of pictures the words that were seen before among the same neighbours.
+    """Of the last quarter of pictures the words that earlier ones had among the same neighbours.
 
     A decoder that looks 3 words to each side could take what it draws there from a table, where
     all 7 x 7 are as they were.
     """
-    drawn = [
+    codes = [
         un0.writer.generate(
             un0.words(texts[i : i + 16]), un0.uniforms(range(i, i + 16)), un0.temperature, un0.min_p
         )
         for i in range(0, len(texts), 16)
     ]
-    code, found = torch.cat(drawn).view(-1, SIDE, SIDE).numpy(), {}
+    code, found = torch.cat(codes).view(-1, SIDE, SIDE).numpy(), {}
     for reach in range(4):
         framed = np.pad(code, ((0, 0), (reach, reach), (reach, reach)), constant_values=-1)
         side = 2 * reach + 1

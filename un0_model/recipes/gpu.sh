@@ -5,8 +5,8 @@
 # the freshly trained weights; without STAGE the one, then the other. STAGE=sweep trains un0 on with a new
 # pool for each number of neurons that serve, KEEPS, and tells how each stands on val and what its gate
 # costs. What outlasts a call goes on in the next. Each finished recipe and the bundle without images go
-# to $OUT as an archive. On a machine that lost runs/gpu-train, archives of finished recipes in .gpu/ are
-# taken up.
+# to $OUT as an archive, each point of a sweep too. On a machine that lost runs/gpu-train, archives in
+# .gpu/ are taken up.
 # Where torch is built without our other packages, wheels in .whl/ are put beside it.
 set -euo pipefail
 OUT=${OUT:-runs/gpu}
@@ -41,7 +41,9 @@ unfinished() {
   echo "make gpu: not finished; call it again, at once or with \$OUT's archives in .gpu/" >&2
   exit 3
 }
-for recipe in judge un0 dense; do
+recipes="judge un0 dense"
+[ "$STAGE" != sweep ] || recipes=un0
+for recipe in $recipes; do
   if [ ! -f "$WORK/$recipe/training.json" ]; then
     if [ "$STAGE" = audit ] || [ "$STAGE" = sweep ]; then
       echo "make gpu: $WORK holds no finished $recipe; call STAGE=train first" >&2
@@ -65,6 +67,9 @@ if [ "$STAGE" = sweep ]; then
   for keep in $KEEPS; do
     point="$WORK/sweep/keep-$keep"
     points+=("$point")
+    if [ -f ".gpu/keep-$keep.tar.gz" ]; then
+      mkdir -p "$WORK/sweep" && tar -C "$WORK/sweep" -xzf ".gpu/keep-$keep.tar.gz"
+    fi
     [ ! -f "$point/training.json" ] || continue
     [ "$(left)" -gt 20 ] || unfinished
     code=0
@@ -72,9 +77,10 @@ if [ "$STAGE" = sweep ]; then
       steps="$SWEEP_STEPS" out="$point" limit_s="$(left)" || code=$?
     [ "$code" != 3 ] || unfinished
     [ "$code" = 0 ] || exit "$code"
+    tar -C "$WORK/sweep" --exclude=state.safetensors --exclude='*.npy' -czf "$OUT/keep-$keep.tar.gz" "keep-$keep"
   done
   "$PY" -m un0_model.recipes.sweep "${points[@]}"
-  cp un0_model/weights/training/sweep.json "$OUT"
+  tar -czf "$OUT/sweep.tar.gz" un0_model/weights/training/sweep.json docs/images/sweep.svg
   exit 0
 fi
 [ "$(left)" -gt 60 ] || unfinished
@@ -83,7 +89,7 @@ if [ -d "$WORK/audits/gpu" ]; then
 else
   # shellcheck disable=SC2206
   asked=(name=gpu meter=all out="$WORK/audits"
-    systems.dense.model="$WORK/dense/pipeline" systems.dense.device="$DEVICE"
+    systems.dense.model="$WORK/dense/pipeline" systems.dense.device="$DEVICE" systems.dense.cheaper=
     systems.un0.model="$WORK/un0" systems.un0.device="$DEVICE" ${AUDIT_ARGS:-})
 fi
 code=0

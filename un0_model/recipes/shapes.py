@@ -13,7 +13,7 @@ from un0_model.gate import GATES, proposals_for
 from un0_model.tokens import Shape, TokenModel
 from un0_model.vnni import COLUMNS
 
-__all__ = ["SHAPE", "reshaped", "token_model"]
+__all__ = ["SHAPE", "has_new_pool", "reshaped", "token_model"]
 
 SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
 GIVEN = ("gate", "layers", "sketch", "neurons", "keep", "proposals", "trunk")
@@ -24,33 +24,39 @@ KINDS = ", ".join(GATES)
 
 
 def reshaped(base: TokenModel, given: Mapping[str, int | str]) -> TokenModel:
-    """A base with a wider trunk or more layers, what is new writing nothing as yet, or a sketch.
+    """A base with a wider trunk, more layers or a sketch; what is new writes nothing as yet.
 
     Where anything of the gate or pool is given, both are new too, or left out (gate none). Raises
-    ConfigError where a trunk or layers would be lost.
+    ConfigError on what cannot be, and where a trunk, layers or a sketch would be lost.
     """
-    token_model(given)
-    for key in ("trunk", "layers"):
-        if int(given.get(key, getattr(base.shape, key))) < getattr(base.shape, key):
+    for key in ("trunk", "layers", "sketch"):
+        has, asked = getattr(base.shape, key), given.get(key)
+        if isinstance(asked, int) and asked < has:
             raise ConfigError(
-                f"shape.{key}={given[key]}, but the base has {getattr(base.shape, key)}; a base "
-                "may grow, and have another gate and pool."
+                f"shape.{key}={asked}, but the base has {has}; a base may grow, and have another "
+                "gate and pool."
             )
-    model = TokenModel(dataclasses.replace(base.shape, **_filled(given)))
+    model = token_model(given, base.shape)
     own, old = model.state_dict(), base.state_dict()
     for block in model.blocks:
         block.silence()
-    new = POOL if given.keys() & {"gate", "neurons", "keep", "proposals"} else ()
-    for name in own.keys() & old.keys():
+    new = POOL if has_new_pool(given) else ()
+    for name in own.keys() & old.keys() - {"place"}:
         if not any(part in name for part in new):
             own[name][tuple(slice(n) for n in old[name].shape)] = old[name]
-    own["place"][-TOKENS:] = old["place"][-TOKENS:]
+    read = base.shape.caption + base.shape.sketch
+    own["place"][:read], own["place"][-TOKENS:] = old["place"][:read], old["place"][-TOKENS:]
     return model
 
 
-def token_model(shape: Mapping[str, int | str]) -> TokenModel:
-    """The shipped shape but for what is given. Raises ConfigError on what cannot be."""
-    for key, value in shape.items():
+def has_new_pool(given: Mapping[str, int | str]) -> bool:
+    """Whether a base so reshaped has another gate and pool than it had."""
+    return bool(given.keys() & {"gate", "neurons", "keep", "proposals"})
+
+
+def token_model(given: Mapping[str, int | str], of: Shape = SHAPE) -> TokenModel:
+    """A shape, the shipped one, but for what is given. Raises ConfigError on what cannot be."""
+    for key, value in given.items():
         if key not in GIVEN:
             raise ConfigError(f"shape.{key} is not for change; {', '.join(GIVEN)} are.")
         if key == "gate":
@@ -62,9 +68,9 @@ def token_model(shape: Mapping[str, int | str]) -> TokenModel:
             raise ConfigError(f"shape.sketch={value}; a smaller picture has 4 or 16 words.")
         elif key == "trunk" and value % COLUMNS:
             raise ConfigError(f"shape.trunk={value}; the kernels read multiples of {COLUMNS}.")
-    if shape.get("gate") == "none" and {"neurons", "keep"} & shape.keys():
+    if given.get("gate") == "none" and {"neurons", "keep"} & given.keys():
         raise ConfigError("shape.gate=none has no pool; leave out shape.neurons and shape.keep.")
-    wanted = dataclasses.replace(SHAPE, **_filled(shape))
+    wanted = dataclasses.replace(of, **_filled(given, of))
     most = wanted.neurons
     if wanted.gate in ("hash-learned", "hash"):
         most = min(most, (2 * wanted.caption - 1) * wanted.proposals)
@@ -76,10 +82,12 @@ def token_model(shape: Mapping[str, int | str]) -> TokenModel:
         raise ConfigError(f"shape.gate={wanted.gate}: {error}; choose another size.") from None
 
 
-def _filled(given: Mapping[str, int | str]) -> dict[str, Any]:
-    """What is given, and what follows: no pool without a gate, more proposals for more neurons."""
+def _filled(given: Mapping[str, int | str], of: Shape) -> dict[str, Any]:
+    """What is given, and what follows: no pool without a gate, and with one, proposals enough."""
     if given.get("gate") == "none":
         return {**given, **NO_POOL}
-    if "keep" in given:
-        return {"proposals": proposals_for(int(given["keep"])), **given}
-    return dict(given)
+    if not has_new_pool(given):
+        return dict(given)
+    whole = of if of.neurons else SHAPE  # a base may have no pool
+    sizes = {**{key: getattr(whole, key) for key in ("gate", "neurons", "keep")}, **given}
+    return {"proposals": proposals_for(sizes["keep"]), **sizes}

@@ -6,7 +6,7 @@
 A name is a file of conf/system; behind `=` stand other weights for it. Each row of standing.json,
 beside the shipped trainings, names its settings and its weights by SHA-256, so that runs whose
 weights are not shipped leave their figures too. `renders` are fresh renders of the same prompts:
-the least distance there is.
+what the distance is where nothing is wrong.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import hydra.utils
 import numpy as np
 import yaml
 
+from harness.inputs import OWN_KEYS
 from harness.metrics.clip import Judge
 from harness.metrics.frechet import frechet_distance, gaussian
 from harness.metrics.reference import load_reference
@@ -53,12 +54,13 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "standing.
         name, _, weights = argument.partition("=")
         config = yaml.safe_load((CONF / f"{name}.yaml").read_text())
         config["model"] = weights or config["model"]
-        config.pop("batch")
+        config = {key: value for key, value in config.items() if key not in OWN_KEYS}
         system = hydra.utils.instantiate(config)
         system.load()
         row = {"system": name, "model": config["model"]}
         row |= {key: config[key] for key in SAID if key in config}
-        row["weights_sha256"] = dict(system.card().weights_sha256)
+        card = system.card()
+        row |= {"precision": card.precision, "weights_sha256": dict(card.weights_sha256)}
         found.append(row | standing(drawn(system, prompts)))
         print(found[-1], flush=True)
     known = json.loads(path.read_text()) if path.exists() else []
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "standing.
 
 def _of(row: dict[str, Any]) -> list[Any]:
     """What a row is of."""
-    return [row.get(key) for key in ("system", *SAID, "weights_sha256")]
+    return [row.get(key) for key in ("system", *SAID, "precision", "weights_sha256")]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Active fraction of the pool against quality, processor time and the gate's share of it.
 
-    un0bench train -m un0 base=... only=tokens shape.keep=3,8,27 'out=runs/sweep/${shape.keep}'
-    python -m un0_model.recipes.sweep runs/sweep/*
+    un0bench train -m un0 base=... only=tokens shape.keep=3,8 'out=runs/sweep/keep-${shape.keep}'
+    python -m un0_model.recipes.sweep runs/sweep/keep-*
 
-Quality is verified content on all of `val`, drawn as conf/system/un0.yaml says; seconds are of one
-batch on one thread, all models and stages taking turns. Writes sweep.json beside the shipped
-trainings, and sweep.svg of it into docs/images where that is here.
+Quality is verified content on all of `val`, drawn as conf/system/un0.yaml says, whatever stages the
+models had; `active` is the share of the pool that served there, less than was asked for where a
+short caption proposes too few. Seconds are of one batch of captions of 8 words or more, on one
+thread, all models and stages taking turns. Writes sweep.json beside the shipped trainings, and
+sweep.svg of it into docs/images where that is here.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import torch
 import yaml
 
+from harness.errors import ConfigError
 from harness.systems.un0 import Un0System
 from suites.proc.sets import load_set
 from un0_model.bench import BATCH, STAGES, gate_stages, in_turns, long_captions, one_thread
-from un0_model.pipeline import Un0
+from un0_model.pipeline import WEIGHTS, Un0
 from un0_model.recipes.choose import CONF, FOLDER, drawn, judged, shares
 
 __all__ = ["main", "plot"]
@@ -33,6 +37,8 @@ IMAGES = Path("docs/images")
 def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "sweep.json") -> int:
     """Prints a row a model, by active fraction, and writes them."""
     models = sorted(map(Un0.from_pretrained, arguments), key=lambda model: model.tokens.shape.keep)
+    if without := [str(model.folder) for model in models if not model.tokens.shape.keep]:
+        raise ConfigError(f"{', '.join(without)} has no pool of which a share could serve.")
     config = yaml.safe_load((CONF / "un0.yaml").read_text())
     prompts = load_set("val").prompts
     with one_thread():
@@ -51,11 +57,11 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "sweep.jso
             rows.append(
                 {
                     "kept": shape.keep,
-                    "active": shape.keep / shape.neurons,
+                    "active": _served(model, [p.text for p in prompts]) / shape.neurons,
                     "seconds": whole / BATCH,
                     "decides": (whole - decided) / whole,
                     "fetches": (decided - gathered) / whole,
-                    "weights_sha256": model.sha256,
+                    "weights_sha256": {WEIGHTS: model.sha256},
                     **shares(prompts, judged(prompts, drawn(system, prompts))),
                 }
             )
@@ -64,6 +70,14 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "sweep.jso
     if IMAGES.is_dir():
         plot(rows, IMAGES / "sweep.svg")
     return 0
+
+
+def _served(model: Un0, texts: Sequence[str]) -> float:
+    """Neurons of a layer that serve an image, mean over captions and layers."""
+    gains = [
+        model.writer.route(model.words(texts[i : i + 100])).gain for i in range(0, len(texts), 100)
+    ]
+    return float((torch.cat(gains) > 0).sum(-1).float().mean())
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.errors import ConfigError
 from suites.proc.scene import caption
 from suites.proc.sets import load_set, request_seed, select
 from suites.proc.train import draw_batch
@@ -35,7 +36,7 @@ from un0_model.pipeline import CHOSEN, WEIGHTS, Un0
 from un0_model.recipes.leg import Leg, summary
 from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes, words_of
-from un0_model.recipes.shapes import reshaped, token_model
+from un0_model.recipes.shapes import has_new_pool, reshaped, token_model
 from un0_model.recipes.training import Stage, fingerprint, kept, save_weights
 from un0_model.tokens import TokenModel, uniforms
 
@@ -79,9 +80,12 @@ RATES = {"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias
 def main(budget: str, leg: Leg) -> bool:
     """Runs what is left of the recipe; True when the weights are written."""
     size = BUDGETS[budget]
-    token_model(leg.shape)  # tells what cannot be before the first stage
+    if leg.only == "guided" and leg.shape:
+        raise ConfigError(
+            "only=guided teaches a model what it knows itself; train another shape by only=tokens."
+        )
+    dictionary, model = _begin(leg)  # tells what cannot be before anything takes long
     scenes = Scenes(leg.out.parent / "scenes", size["scenes"], leg.seed - 1, LATE)
-    dictionary, model = _begin(leg)
     words = _dictionary_stage(dictionary, scenes, size, leg)
     if words is None:
         return False
@@ -224,10 +228,11 @@ def _tokens_stage(
         given, code = _batch(rng, scenes, words, size["batch"], leg)
         dropped = torch.from_numpy(rng.random(len(given)) < DROPPED).to(leg.device)
         given = torch.where(dropped[:, None], _no_caption(given), given)
-        noise = 0.0 if leg.base else max(0.0, 1 - 2 * progress)
+        noise = max(0.0, 1 - 2 * progress) if new_gate else 0.0
         with torch.autocast(leg.device, torch.bfloat16):
             return model.loss(given, code, noise)
 
+    new_gate = not leg.base or has_new_pool(leg.shape)
     told = f"{model.shape}, {DROPPED:g} of the captions dropped"
     decay = 0.8 if leg.base else 0.25
     return _token_stage(
@@ -301,7 +306,7 @@ def guided_loss(ours: Sequence[Tensor], asked: Sequence[Tensor], free: Sequence[
 def _batch(
     rng: np.random.Generator, scenes: Scenes, words: Tensor, count: int, leg: Leg
 ) -> tuple[Tensor, Tensor]:
-    """Captions [B, W] and their pictures' words [B, 64]."""
+    """Captions [B, W] and their pictures' words [B, T], those of a sketch first."""
     index = torch.from_numpy(scenes.draw(rng, count, lean=leg.base is not None))
     return scenes.words[index].to(leg.device), words[index].to(leg.device)
 

@@ -139,6 +139,23 @@ def test_a_compiled_pipeline_draws_the_same_up_to_roundings(folder):
         assert np.abs(a.astype(int) - b.astype(int)).max() <= 2
 
 
+def test_a_compiler_that_fails_is_told_or_done_without(folder, monkeypatch):
+    def broken(module, **options):
+        def call(*arguments, **keywords):
+            raise RuntimeError("Python.h: No such file")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++")
+    made = system(model=str(folder), compile="auto")
+    made.load()
+    assert made.card().notes["compiled"] is False
+    assert len(made.generate(requests(1))) == 1
+    with pytest.raises(ConfigError, match="compile=True fails"):
+        system(model=str(folder), compile=True).load()
+
+
 def test_without_a_compiler_auto_draws_as_it_is(folder, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     made = system(model=str(folder), compile="auto")
