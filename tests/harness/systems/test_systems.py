@@ -106,7 +106,7 @@ def test_the_dictionary_redraws_as_many_bits_as_the_cosines_it_is_set_against():
     config = yaml.safe_load(Path("conf/system/redrawn-cosine.yaml").read_text())
     fixed = RedrawnSystem(numbers=config["numbers"])
     fixed.load()
-    assert fixed.code.bits == pytest.approx(learned.code.bits)
+    assert fixed.code.bits == pytest.approx(learned.code.bits, rel=1e-3)
     assert set(learned.card().weights_sha256) == {"un0.safetensors"}
 
 
