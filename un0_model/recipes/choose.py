@@ -247,12 +247,11 @@ def _patterns(un0: Un0, texts: Sequence[str]) -> dict[str, float]:
     A decoder that looks 3 words to each side could take what it draws there from a table, where
     all 7 x 7 are as they were.
     """
-    codes = [
-        un0.writer.generate(
-            un0.words(texts[i : i + 16]), un0.uniforms(range(i, i + 16)), un0.temperature, un0.min_p
-        )
-        for i in range(0, len(texts), 16)
-    ]
+    codes = []
+    for first in range(0, len(texts), 16):
+        some = texts[first : first + 16]
+        noise = un0.uniforms(range(first, first + len(some)))
+        codes.append(un0.writer.generate(un0.words(some), noise, un0.temperature, un0.min_p))
     code, found = torch.cat(codes).view(-1, SIDE, SIDE).numpy(), {}
     for reach in range(4):
         framed = np.pad(code, ((0, 0), (reach, reach), (reach, reach)), constant_values=-1)
