@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from un0_model.kernel import FusedTokens
+from un0_model.replay import Noted
 from un0_model.tokens import uniforms
 
 
@@ -53,6 +54,12 @@ def test_a_sketch_is_written_first_and_left_out(sketching, captions):
     assert (drawn != fused.generate(captions, other)).any(1).all()
     with pytest.raises(ValueError, match="68, 5"):
         fused.generate(captions, noise[:, 4:])
+    noted = Noted(fused, captions)
+    for stage in ("decided", "gathered", "resident"):
+        assert torch.equal(noted.generate(stage, noise, 1.0, 0.0), drawn)
+    fused.remember(20)
+    for _ in range(2):
+        assert torch.equal(fused.generate(captions, noise), drawn)
 
 
 def test_threads_change_nothing(model, captions):
