@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -137,7 +138,9 @@ def _driver(proc: Path) -> str | None:
 
 
 def _packages() -> dict[str, str]:
-    found = ((dist.metadata["Name"], dist.version) for dist in metadata.distributions())
+    """Versions by name; not of copies that setuptools brings along and adds to the path."""
+    path = [folder for folder in sys.path if Path(folder).name != "_vendor"]
+    found = ((dist.metadata["Name"], dist.version) for dist in metadata.distributions(path=path))
     return dict(sorted((name.lower(), version) for name, version in found if name))
 
 

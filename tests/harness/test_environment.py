@@ -153,3 +153,13 @@ def test_a_real_child_is_charged_to_its_parent():
     busy = "import time\nwhile time.process_time() < 0.2: pass"
     subprocess.run([sys.executable, "-c", busy], check=True)
     assert process_tree_cpu_s(os.getpid()) - before >= 0.15
+
+
+def test_copies_that_a_package_brings_along_are_no_packages(tmp_path, monkeypatch):
+    for folder, name in (("_vendor", "brought"), ("site", "installed")):
+        info = tmp_path / folder / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    found = environment.describe()["packages"]
+    assert found["installed"] == "1.0" and "brought" not in found
