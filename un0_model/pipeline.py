@@ -20,14 +20,16 @@ from un0_model.decode import FusedDecoder
 from un0_model.dictionary import LEVELS, Dictionary
 from un0_model.integer import Integer
 from un0_model.kernel import FusedTokens
+from un0_model.reading_order import turned_by_coin
 from un0_model.replay import Noted
 from un0_model.tokens import Shape, TokenModel, uniforms
 from un0_model.vnni import COLUMNS, DEPTH
 
-__all__ = ["CHOSEN", "WEIGHTS", "Un0", "numbered", "read_config", "word_index"]
+__all__ = ["CHOSEN", "LEARNED", "WEIGHTS", "Un0", "numbered", "read_config", "word_index"]
 
 WEIGHTS = "un0.safetensors"
 CHOSEN = "chosen"  # bool [L, N]: the neurons that served one of 20,000 training captions
+LEARNED = "learned"  # bool [L, N]: the neurons that write anything; of no other the file has a row
 FLOAT = 4  # bytes of a number that is not an 8-bit integer
 
 
@@ -43,6 +45,12 @@ class Un0:
         self.tokens.freeze()
         self.dictionary = Dictionary()
         self.dictionary.decoder.freeze()
+        s, self.chosen = self.tokens.shape, tensors.get(CHOSEN)
+        for name in (CHOSEN, LEARNED):
+            if name in tensors and tensors[name].shape != (s.layers, s.neurons):
+                raise ValueError(f"`{name}` is no [{s.layers}, {s.neurons}]")
+        if LEARNED in tensors:
+            tensors = _with_all_rows(tensors, s)
         for name, module in (("tokens", self.tokens), ("dictionary", self.dictionary)):
             own = {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
             module.load_state_dict(
@@ -50,9 +58,6 @@ class Un0:
             )
         self.temperature = float(config.get("temperature", 1.0))
         self.min_p = float(config.get("min_p", 0.0))
-        s, self.chosen = self.tokens.shape, tensors.get(CHOSEN)
-        if self.chosen is not None and self.chosen.shape != (s.layers, s.neurons):
-            raise ValueError(f"`{CHOSEN}` is no [{s.layers}, {s.neurons}]")
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu") -> Un0:
@@ -112,8 +117,13 @@ class Un0:
         s = self.tokens.shape
         return self.writer.served if isinstance(self.writer, FusedTokens) else s.layers * s.keep
 
-    def words(self, texts: Sequence[str]) -> Tensor:
-        """Captions to word numbers int64 [B, W]; unknown words are left out, long captions cut."""
+    def words(self, texts: Sequence[str], seeds: Sequence[int] | None = None) -> Tensor:
+        """Captions to word numbers int64 [B, W]; unknown words are left out, long captions cut.
+
+        The seeds say which of two things is drawn first, where weights were trained to be told.
+        """
+        if seeds is not None and self.config.get("reading_order"):
+            texts = turned_by_coin(texts, seeds)
         return torch.tensor(
             numbered(texts, self.index, self.tokens.shape.caption), device=self.device
         )
@@ -131,7 +141,7 @@ class Un0:
         `temperature` None takes the one the weights were shipped with.
         """
         code = self.writer.generate(
-            self.words(texts),
+            self.words(texts, seeds),
             self.uniforms(seeds),
             self.temperature if temperature is None else temperature,
             self.min_p,
@@ -148,7 +158,7 @@ class Un0:
             raise ConfigError("every_neuron=true; no gate's work is left out where all serve.")
         if not isinstance(self.writer, FusedTokens):
             raise ConfigError(f"device={self.device}; the gate is replayed on a processor alone.")
-        words = self.words(texts)
+        words = self.words(texts, seeds)
         known = self._noted is not None and torch.equal(self._noted.words, words)
         if stage == "whole":
             code = self.writer.generate(words, self.uniforms(seeds), self.temperature, self.min_p)
@@ -301,6 +311,17 @@ def numbered(texts: Sequence[str], index: Mapping[str, int], length: int) -> lis
     """Captions to word numbers, padded with 0; unknown words are left out, long captions cut."""
     rows = [[index[w] for w in t.lower().split() if w in index] for t in texts]
     return [(r or [1])[:length] + [0] * (length - len(r or [1])) for r in rows]
+
+
+def _with_all_rows(tensors: Mapping[str, Tensor], s: Shape) -> dict[str, Tensor]:
+    """Pools with a row of nothing for each neuron that has learned nothing."""
+    whole = dict(tensors)
+    for layer, some in enumerate(tensors[LEARNED]):
+        for name in ("pool", "scale"):
+            rows = tensors[key := f"tokens.blocks.{layer}.{name}"]
+            whole[key] = rows.new_zeros(s.neurons, *rows.shape[1:])
+            whole[key][some.nonzero()[:, 0]] = rows
+    return whole
 
 
 def _bytes_of(tensors: Iterable[Tensor]) -> int:

@@ -70,6 +70,18 @@ class Block(nn.Module):
             part.zero_()
         self.pool[:, self.pool.shape[1] // 2 :].zero_()
 
+    @torch.no_grad()
+    def ready(self) -> None:
+        """Neurons that write nothing read something new at random, so that they can learn."""
+        rows = ~self.learned
+        read = self.pool[:, : self.pool.shape[1] // 2]
+        read[rows] = torch.randn_like(read[rows]) * read.shape[1] ** -0.5
+
+    @property
+    def learned(self) -> Tensor:
+        """Neurons that write anything: bool [N]."""
+        return self.pool[:, self.pool.shape[1] // 2 :].any(1)
+
     def freeze(self) -> None:
         """Rounds trunk and pool to int8: what is shipped and what inference reads."""
         for name in ("qkv", "out", "up"):

@@ -14,6 +14,7 @@ from suites.proc.render import render
 from suites.proc.scene import caption
 from suites.proc.train import draw_batch
 from suites.proc.words import VOCABULARY
+from un0_model.reading_order import in_reading_order
 
 __all__ = ["Scenes", "words_of"]
 
@@ -31,11 +32,17 @@ class Scenes:
     """`count` renders of the training split: images uint8 [n, 64, 64, 3], captions, word numbers.
 
     Kept under `folder` once it is whole; chunk i depends on (seed, i) alone. `late` names the
-    categories that a model learns last.
+    categories that a model learns last; `ordered` has captions name things as they are seen.
     """
 
     def __init__(
-        self, folder: Path, count: int, seed: int, late: Sequence[str], caption_words: int = 20
+        self,
+        folder: Path,
+        count: int,
+        seed: int,
+        late: Sequence[str],
+        caption_words: int = 20,
+        ordered: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"scenes-{count}-{seed}.npy"
@@ -53,11 +60,13 @@ class Scenes:
         for first in range(0, count, CHUNK):
             rng = np.random.default_rng([seed, first])
             specs, _ = draw_batch(rng, min(CHUNK, count - first))
-            self.captions += [caption(s) for s in specs]
             rows += [first + i for i, s in enumerate(specs) if s["category"] in late]
             if not done:
                 for i, spec in enumerate(specs):
                     images[first + i] = render(spec, rng)
+            if ordered:
+                specs = [in_reading_order(s, images[first + i]) for i, s in enumerate(specs)]
+            self.captions += [caption(s) for s in specs]
         if not done:
             images.flush()
             part.rename(path)

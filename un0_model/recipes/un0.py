@@ -32,7 +32,8 @@ from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
 from un0_model.card import model_card
 from un0_model.dictionary import TOKENS, Dictionary
-from un0_model.pipeline import CHOSEN, WEIGHTS, Un0
+from un0_model.pipeline import CHOSEN, LEARNED, WEIGHTS, Un0
+from un0_model.reading_order import turned_by_coin
 from un0_model.recipes.leg import Leg, summary
 from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes, words_of
@@ -85,7 +86,7 @@ def main(budget: str, leg: Leg) -> bool:
             "only=guided teaches a model what it knows itself; train another shape by only=tokens."
         )
     dictionary, model = _begin(leg)  # tells what cannot be before anything takes long
-    scenes = Scenes(leg.out.parent / "scenes", size["scenes"], leg.seed - 1, LATE)
+    scenes = Scenes(leg.out.parent / "scenes", size["scenes"], leg.seed - 1, LATE, ordered=True)
     words = _dictionary_stage(dictionary, scenes, size, leg)
     if words is None:
         return False
@@ -100,6 +101,8 @@ def main(budget: str, leg: Leg) -> bool:
         return False
     if leg.wants("guided") and not _guided_stage(model, dictionary, scenes, sketched, size, leg):
         return False
+    if not leg.base:
+        _forget_untrained(model.cpu(), leg)
     ship(model.cpu(), dictionary.cpu(), leg.out)
     return True
 
@@ -110,14 +113,25 @@ def _begin(leg: Leg) -> tuple[Dictionary, TokenModel]:
         base = Un0.from_pretrained(leg.base)
         base.tokens.thaw()
         base.dictionary.decoder.thaw()
+        torch.manual_seed(leg.seed)
+        for block in base.tokens.blocks:
+            block.ready()
         if not leg.shape:
             return base.dictionary, base.tokens
-        torch.manual_seed(leg.seed)
         return base.dictionary, reshaped(base.tokens, leg.shape)
     torch.manual_seed(leg.seed)
     dictionary = Dictionary()
     torch.manual_seed(leg.seed)
     return dictionary, token_model(leg.shape)
+
+
+@torch.no_grad()
+def _forget_untrained(model: TokenModel, leg: Leg) -> None:
+    """Neurons that no caption chose are as they were drawn; they write nothing from now on."""
+    _, drawn = _begin(leg)
+    for block, before in zip(model.blocks, drawn.blocks, strict=True):
+        write = block.pool[:, block.pool.shape[1] // 2 :]
+        write[(block.pool == before.pool).all(1)] = 0
 
 
 def _dictionary_stage(
@@ -320,9 +334,11 @@ def _no_caption(words_BW: Tensor) -> Tensor:
 def _drawn(model: TokenModel, dictionary: Dictionary, device: str, path: Path) -> None:
     """A sheet of pictures for prompts of `val`, and the share that is verified."""
     prompts = select(load_set("val").prompts, "mini")[:100]
-    batch = torch.tensor([words_of(p.text, model.shape.caption) for p in prompts], device=device)
-    seeds = uniforms([request_seed(p.id, 0) for p in prompts], model.shape.written).to(device)
-    images = dictionary.pictures(model.generate(batch, seeds, TEMPERATURE, MIN_P))
+    seeds = [request_seed(p.id, 0) for p in prompts]
+    texts = turned_by_coin([p.text for p in prompts], seeds)
+    batch = torch.tensor([words_of(t, model.shape.caption) for t in texts], device=device)
+    noise = uniforms(seeds, model.shape.written).to(device)
+    images = dictionary.pictures(model.generate(batch, noise, TEMPERATURE, MIN_P))
     right = [verify(dict(p.spec or {}), image) for p, image in zip(prompts, images, strict=True)]
     path.with_suffix(".json").write_text(json.dumps({"verified_val": float(np.mean(right))}))
     grid(path, images)
@@ -347,6 +363,7 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path) -> None:
         "words": list(VOCABULARY),
         "temperature": TEMPERATURE,
         "min_p": MIN_P,
+        "reading_order": True,
         "chosen_in_20000": int(chosen.sum()),
         "card_captions": texts[:100],
         "training": {k: v for k, v in summary(out).items() if k not in ("stages", "base")},
@@ -354,6 +371,10 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path) -> None:
     tensors = {f"tokens.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"dictionary.{k}": v for k, v in dictionary.state_dict().items()}
     tensors[CHOSEN] = chosen
+    tensors[LEARNED] = torch.stack([block.learned for block in model.blocks])
+    for i, some in enumerate(tensors[LEARNED]):
+        for name in (f"tokens.blocks.{i}.pool", f"tokens.blocks.{i}.scale"):
+            tensors[name] = tensors[name][some]
     save_weights(
         out / WEIGHTS,
         {

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from harness.errors import AssetError, ConfigError
 from harness.systems.un0 import Un0System
@@ -24,6 +24,36 @@ def test_the_un0_recipe_writes_weights_that_draw(trained):
     assert images.shape == (2, 64, 64, 3)
     assert images.dtype == np.uint8
     assert not np.array_equal(images[0], images[1])
+
+
+def test_the_file_holds_the_neurons_that_learned_and_others_write_nothing(trained, tmp_path):
+    tensors, model = load_file(trained / "un0.safetensors"), Un0.from_pretrained(trained)
+    learned = tensors["learned"]
+    assert learned.any() and not learned.all()
+    for block, rows, some in zip(
+        model.tokens.blocks,
+        (tensors[f"tokens.blocks.{i}.pool"] for i in range(4)),
+        learned,
+        strict=True,
+    ):
+        assert torch.equal(block.pool[some], rows)
+        assert not block.pool[~some].any()
+    # trained on, they can learn: what they read is drawn anew
+    _, tokens = un0._begin(Leg(out=tmp_path, base=trained, seed=4))
+    read, write = tokens.blocks[0].pool[~learned[0]].chunk(2, dim=1)
+    assert read.any(1).all() and not write.any()
+
+
+def test_a_file_whose_neurons_do_not_add_up_is_refused(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "un0")
+    tensors = load_file(trained / "un0.safetensors")
+    for wrong, says in (
+        (~tensors["learned"], "cannot be read"),
+        (tensors["learned"][:, 1:].contiguous(), "`learned` is no"),
+    ):
+        save_file({**tensors, "learned": wrong}, tmp_path / "un0/un0.safetensors")
+        with pytest.raises(AssetError, match=says):
+            Un0.from_pretrained(tmp_path / "un0")
 
 
 def test_the_card_prints_every_definition_of_active(trained):
@@ -141,7 +171,7 @@ def test_one_stage_alone_leaves_the_other_as_it_was(trained, tmp_path, only, oth
     (base / "training.json").write_text(json.dumps(summary(trained)))
     assert going_on(base, tmp_path / "on", only=only, steps=40) == 0
     before, after = load_file(base / "un0.safetensors"), load_file(tmp_path / "on/un0.safetensors")
-    same = {name for name, was in before.items() if torch.allclose(after[name], was)}
+    same = {name for name, was in before.items() if torch.equal(after[name], was)}
     assert {name for name in before if name.startswith(other)} <= same < set(before)
 
 
