@@ -20,7 +20,7 @@ from harness.errors import CheckFailed, InputError, Un0BenchError
 
 __all__ = ["main"]
 
-RECIPES = ("dense", "un0", "judge")
+RECIPES = ("dense", "un0", "judge", "distilled")
 EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 the input is wrong, 3 stopped (resumable)"
 FAULT = 70  # as sysexits.h has it: neither a failed check nor something to resume
 

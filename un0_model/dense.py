@@ -21,10 +21,25 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-__all__ = ["CAPTION_TOKENS", "autoencoder", "pipeline", "text_encoder", "tokenizer", "transformer"]
+__all__ = [
+    "CALL",
+    "CAPTION_TOKENS",
+    "autoencoder",
+    "pipeline",
+    "text_encoder",
+    "tokenizer",
+    "transformer",
+]
 
 LATENTS = 8  # channels; 4 lost letters and fine textures
 CAPTION_TOKENS = 20  # the longest caption of the suite has 16 words, and one end token
+CALL = {  # what every call of the pipeline is given
+    "height": 64,
+    "width": 64,
+    "clean_caption": False,
+    "use_resolution_binning": False,
+    "max_sequence_length": CAPTION_TOKENS,
+}
 
 
 def autoencoder(channels: int = 32) -> AutoencoderTiny:

@@ -29,7 +29,7 @@ from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes
 from un0_model.recipes.training import Stage, fingerprint, kept
 
-__all__ = ["BUDGETS", "main"]
+__all__ = ["BUDGETS", "drawn", "loaded", "main", "save"]
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "cpu": {
@@ -78,20 +78,29 @@ def main(budget: str, leg: Leg) -> bool:
         return False
     if leg.wants("denoiser") and not _denoiser_stage(pipe, scenes, latents, size, leg):
         return False
-    for part in (pipe.transformer, pipe.text_encoder, pipe.vae):
-        part.cpu().half()
-    pipe.save_pretrained(leg.out / "pipeline", safe_serialization=True)
+    save(pipe, leg.out)
     return True
 
 
+def save(pipe: PixArtAlphaPipeline, out: Path) -> None:
+    """Writes the pipeline in float16."""
+    for part in (pipe.transformer, pipe.text_encoder, pipe.vae):
+        part.cpu().half()
+    pipe.save_pretrained(out / "pipeline", safe_serialization=True)
+
+
+def loaded(folder: Path) -> PixArtAlphaPipeline:
+    """A pipeline in float32, without a word of where it lay, which is no fact of the weights."""
+    pipe = PixArtAlphaPipeline.from_pretrained(folder, dtype=torch.float32)
+    for part in (pipe, pipe.transformer, pipe.vae):
+        part.register_to_config(_name_or_path="")
+    return pipe
+
+
 def _begin(leg: Leg) -> PixArtAlphaPipeline:
-    """The pipeline as it is before the first step: new, or the base's, in float32."""
+    """The pipeline as it is before the first step: new, or the base's."""
     if leg.base:
-        pipe = PixArtAlphaPipeline.from_pretrained(leg.base, dtype=torch.float32)
-        for part in (pipe, pipe.transformer, pipe.vae):
-            # where the base lay is no fact of the weights
-            part.register_to_config(_name_or_path="")
-        return pipe
+        return loaded(leg.base)
     torch.manual_seed(leg.seed)
     vae = dense.autoencoder()
     torch.manual_seed(leg.seed)
@@ -242,34 +251,6 @@ def _denoiser_stage(
             ).sample
         return (flow.float() - (noise - clean)).square().mean()
 
-    def sample(path: Path) -> None:
-        pipe.set_progress_bar_config(disable=True)
-        prompts = select(load_set("val").prompts, "mini")[: size.get("drawn", 60)]
-        images = []
-        for i in range(0, len(prompts), 20):
-            some = prompts[i : i + 20]
-            seeds = [torch.Generator().manual_seed(request_seed(p.id, 0)) for p in some]
-            images.append(
-                pipe(
-                    [p.text for p in some],
-                    num_inference_steps=20,
-                    guidance_scale=3.0,
-                    height=64,
-                    width=64,
-                    generator=seeds,
-                    clean_caption=False,
-                    use_resolution_binning=False,
-                    max_sequence_length=dense.CAPTION_TOKENS,
-                    output_type="np",
-                ).images
-            )
-        pixels = (np.concatenate(images) * 255).round().astype(np.uint8)
-        right = [
-            verify(dict(p.spec or {}), image) for p, image in zip(prompts, pixels, strict=True)
-        ]
-        path.with_suffix(".json").write_text(json.dumps({"verified_val": float(np.mean(right))}))
-        grid(path, pixels)
-
     return Stage(
         name="denoiser",
         leg=leg,
@@ -280,8 +261,32 @@ def _denoiser_stage(
         hidden=("transformer_blocks.", "encoder.layers."),
         ema=0.999,
         model=f"leaning to {', '.join(LATE)}" if leg.base else "",
-        sample=sample,
+        sample=partial(drawn, pipe, size.get("drawn", 60), 20, 3.0),
     ).run()
+
+
+def drawn(pipe: PixArtAlphaPipeline, count: int, steps: int, guidance: float, path: Path) -> None:
+    """A sheet of pictures for prompts of `val`, and the share that is verified."""
+    pipe.set_progress_bar_config(disable=True)
+    prompts = select(load_set("val").prompts, "mini")[:count]
+    images = []
+    for i in range(0, len(prompts), 20):
+        some = prompts[i : i + 20]
+        seeds = [torch.Generator().manual_seed(request_seed(p.id, 0)) for p in some]
+        images.append(
+            pipe(
+                [p.text for p in some],
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=seeds,
+                output_type="np",
+                **dense.CALL,
+            ).images
+        )
+    pixels = (np.concatenate(images) * 255).round().astype(np.uint8)
+    right = [verify(dict(p.spec or {}), image) for p, image in zip(prompts, pixels, strict=True)]
+    path.with_suffix(".json").write_text(json.dumps({"verified_val": float(np.mean(right))}))
+    grid(path, pixels)
 
 
 def _times(rng: np.random.Generator, count: int) -> np.ndarray:

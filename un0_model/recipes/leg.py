@@ -116,7 +116,7 @@ def start(
             f"only={only}, but {out} holds the stage {others[0]}; choose another out=..., or go on "
             "from those weights with base=..."
         )
-    base = _base(config["base"], name, out)
+    base = _base(config["base"], out)
     leg = Leg(
         out=out,
         seed=config["seed"],
@@ -134,17 +134,17 @@ def start(
     return 0 if done else AuditStopped.exit_code
 
 
-def _base(given: str | None, name: str, out: Path) -> Path | None:
+def _base(given: str | None, out: Path) -> Path | None:
     """The folder to go on from; what its training cost is kept beside the new run's."""
     if given is None:
         return None
     base = assets.resolve(given)
-    records = (base / LEDGER, base.parent / LEDGER, base.parent / "training" / f"{name}.json")
+    records = (base / LEDGER, base.parent / LEDGER, base.parent / "training" / f"{base.name}.json")
     found = next((path for path in records if path.is_file()), None)
     if not base.is_dir() or found is None:
         raise ConfigError(
             f"base={given}: {'no such folder' if not base.is_dir() else f'no {LEDGER} there'}; "
-            f"give a folder of weights that `un0bench train {name}` wrote."
+            "give a folder of weights that `un0bench train` wrote."
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / BASE).write_text(found.read_text())
