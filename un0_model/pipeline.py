@@ -83,13 +83,13 @@ class Un0:
         for module in (model.tokens, model.dictionary):
             module.to(device).eval()
         if kind != "cpu":
-            model.writer, model.decoder = model.tokens, model.dictionary.pictures
+            model.writer, model.decoder = _graphed(model.tokens), model.dictionary.pictures
         model.device = str(device)
         return model
 
     device = "cpu"
     _noted: Noted | None = None
-    writer: FusedTokens | TokenModel
+    writer: FusedTokens | TokenModel  # on a GPU a GraphedTokens, which stands for the latter
     decoder: Callable[[Tensor], np.ndarray]
 
     def evaluate_every_neuron(self) -> None:
@@ -311,6 +311,15 @@ def numbered(texts: Sequence[str], index: Mapping[str, int], length: int) -> lis
     """Captions to word numbers, padded with 0; unknown words are left out, long captions cut."""
     rows = [[index[w] for w in t.lower().split() if w in index] for t in texts]
     return [(r or [1])[:length] + [0] * (length - len(r or [1])) for r in rows]
+
+
+def _graphed(tokens: TokenModel) -> Any:
+    """What writes on a GPU: one CUDA graph a batch, or where no Triton is, the reference."""
+    try:
+        from un0_model.graphed import GraphedTokens
+    except ModuleNotFoundError:
+        return tokens
+    return GraphedTokens(tokens)
 
 
 def _with_all_rows(tensors: Mapping[str, Tensor], s: Shape) -> dict[str, Tensor]:
