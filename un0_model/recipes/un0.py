@@ -90,16 +90,17 @@ def main(budget: str, leg: Leg) -> bool:
     words = _dictionary_stage(dictionary, scenes, size, leg)
     if words is None:
         return False
-    sketched = _sketches(model.shape.sketch, dictionary, scenes, words, leg)
     if (
         leg.base
         and leg.wants("decoder")
         and not _decoder_stage(dictionary, scenes, words, size, leg)
     ):
         return False
-    if leg.wants("tokens") and not _tokens_stage(model, dictionary, scenes, sketched, size, leg):
+    if leg.only != "decoder":
+        words = _sketched(words, model.shape.sketch, dictionary, scenes, leg)
+    if leg.wants("tokens") and not _tokens_stage(model, dictionary, scenes, words, size, leg):
         return False
-    if leg.wants("guided") and not _guided_stage(model, dictionary, scenes, sketched, size, leg):
+    if leg.wants("guided") and not _guided_stage(model, dictionary, scenes, words, size, leg):
         return False
     if not leg.base:
         _forget_untrained(model.cpu(), leg)
@@ -170,8 +171,8 @@ def _dictionary_stage(
     return torch.from_numpy(kept(leg.out / name, partial(_encoded, dictionary, scenes, leg))).long()
 
 
-def _sketches(
-    sketch: int, dictionary: Dictionary, scenes: Scenes, words: Tensor, leg: Leg
+def _sketched(
+    words: Tensor, sketch: int, dictionary: Dictionary, scenes: Scenes, leg: Leg
 ) -> Tensor:
     """Words int64 [n, T] of every scene, those of the scene made smaller first."""
     if not sketch:
@@ -188,7 +189,8 @@ def _encoded(dictionary: Dictionary, scenes: Scenes, leg: Leg, smaller: int = 1)
     chunks = []
     for i in range(0, len(scenes), 500):
         images = scenes.batch(np.arange(i, min(i + 500, len(scenes))), leg.device)
-        chunks.append(dictionary.encode(F.avg_pool2d(images, smaller)).cpu())
+        small = F.avg_pool2d(images, smaller) if smaller > 1 else images
+        chunks.append(dictionary.encode(small).cpu())
     return torch.cat(chunks).to(torch.int16).numpy()
 
 
