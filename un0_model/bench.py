@@ -115,7 +115,7 @@ def gate_stages(
     def picture(stage: str) -> np.ndarray:
         if stage == "whole":
             return decoder(writer.generate(words_BW, noise))
-        return decoder(noted.generate(stage, noise, 1.0, 0.0))
+        return decoder(noted.generate(stage, noise))
 
     return {stage: partial(picture, stage) for stage in STAGES}
 

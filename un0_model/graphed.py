@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from un0_model.dictionary import code_of
 from un0_model.gate import Route
-from un0_model.tokens import Block, TokenModel
+from un0_model.tokens import PLAIN, Block, Sampling, TokenModel
 
 __all__ = ["GraphedTokens", "gated", "write"]
 
@@ -68,7 +68,7 @@ class Given:
     uniform: Tensor  # [B, T, 5]
     index: Tensor  # int64 [B, L, K]
     gain: Tensor  # [B, L, K]
-    sampling: Tensor  # temperature and min_p
+    sampling: Tensor  # the four numbers of a Sampling
 
     def take(self, other: Given) -> None:
         for field in fields(self):
@@ -81,7 +81,7 @@ def write(model: TokenModel, given: Given) -> Tensor:
     Keys and values have their places from the start; places not yet written are not looked at.
     """
     s, route = model.shape, Route(index=given.index, gain=given.gain)
-    temperature, min_p = given.sampling
+    sampling = Sampling(*given.sampling)
     _, read = model.read(given.words, route)
     cache = [F.pad(kept, (0, 0, 0, s.written)) for kept in read]
     seen = F.pad(given.words > 0, (0, s.written))[:, None, None]
@@ -94,7 +94,7 @@ def write(model: TokenModel, given: Given) -> Tensor:
             x = block.join(x, block.attend(q, *cache[i], seen))
             x = _body(block, x, given.index[:, i], given.gain[:, i])
         u = model.head(model.norm(x[:, 0]))
-        digits = model.draw(u, given.uniform[:, t], temperature, min_p)
+        digits = model.draw(u, given.uniform[:, t], sampling)
         before = model.seen(digits)
         code.append(code_of(digits))
     return torch.stack(code, dim=1)
@@ -128,19 +128,17 @@ class GraphedTokens:
         self,
         words_BW: Tensor,
         uniform_BTQ: Tensor,
-        temperature: float = 1.0,
-        min_p: float = 0.0,
+        sampling: Sampling = PLAIN,
         route: Route | None = None,
     ) -> Tensor:
         """Words [B, 64], as `TokenModel.generate`."""
         route = self.route(words_BW) if route is None else route
-        sampling = torch.tensor([temperature, min_p], device=words_BW.device)
         given = Given(
             words=words_BW,
             uniform=uniform_BTQ,
             index=route.index,
             gain=route.gain,
-            sampling=sampling,
+            sampling=torch.tensor(sampling, device=words_BW.device),
         )
         own, replay, code = self._graph(given)
         own.take(given)

@@ -24,7 +24,7 @@ from un0_model.fused_attention import Cache, attend, copy_places, empty_cache, k
 from un0_model.fused_gate import choose, gather_layers
 from un0_model.fused_layers import BLOCK, Layers, array, in_blocks, layers_of, linear, norm, norm_of
 from un0_model.gate import HashLearned, Route
-from un0_model.tokens import TokenModel
+from un0_model.tokens import PLAIN, Sampling, TokenModel
 from un0_model.vnni import COLUMNS
 
 __all__ = ["FusedTokens"]
@@ -35,7 +35,7 @@ WIDEST = max(LEVELS)
 @compiled
 def _draw(u, logits, biases, digits, uniform, sampling, levels):
     """One dictionary word from the head's output u [D], its digits one after the other."""
-    temperature, min_p = sampling
+    temperature, min_p, sure, rare = sampling
     width, code = u.shape[0], 0
     p, positive = np.empty(WIDEST, np.float32), np.empty(width, np.float32)
     for q in range(levels.shape[0]):
@@ -47,12 +47,18 @@ def _draw(u, logits, biases, digits, uniform, sampling, levels):
             total = biases[q, c]
             for j in range(width):
                 total += positive[j] * logits[q, c, j]
-            p[c] = total / temperature
-            top = max(top, p[c])
+            p[c] = total
+            top = max(top, total)
         mass = np.float32(0.0)
         for c in range(n):
-            p[c] = np.exp(p[c] - top)
-            if p[c] < min_p:
+            mass += np.exp(p[c] - top)
+        sharp, least = temperature, min_p
+        if np.float32(1.0) > sure * mass:  # the likeliest has 1 / mass of the odds
+            sharp, least = np.float32(1.0), rare
+        mass = np.float32(0.0)
+        for c in range(n):
+            p[c] = np.exp(p[c] / sharp - top / sharp)
+            if p[c] < least:
                 p[c] = np.float32(0.0)
             mass += p[c]
         target, drawn, reached = uniform[q] * mass, 0, p[0]
@@ -267,8 +273,7 @@ class FusedTokens:
         self,
         words_BW: Tensor,
         uniform_BTQ: Tensor,
-        temperature: float = 1.0,
-        min_p: float = 0.0,
+        sampling: Sampling = PLAIN,
         route: Route | None = None,
         rows: np.ndarray | None = None,
     ) -> Tensor:
@@ -286,8 +291,7 @@ class FusedTokens:
             gain, rows, kept = found
         code = np.empty((len(words_BW), self.shape.written), np.int64)
         given = (words_BW.numpy(), (words_BW > 0).sum(1).numpy())
-        sampling = (np.float32(temperature), np.float32(min_p))
-        drawn_with = (array(uniform_BTQ), sampling, self.net)
+        drawn_with = (array(uniform_BTQ), tuple(map(np.float32, sampling)), self.net)
         counted = None
         if self.every:
             counted, gain = counts(self.every, known)

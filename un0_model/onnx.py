@@ -26,7 +26,7 @@ from un0_model.dictionary import LEVELS, SIDE, TOKENS
 from un0_model.integer import Integer
 from un0_model.pipeline import Un0, numbered, read_config, word_index
 from un0_model.reading_order import turned_by_coin
-from un0_model.tokens import uniforms
+from un0_model.tokens import Sampling, uniforms
 
 __all__ = ["GRAPHS", "OnnxUn0", "export"]
 
@@ -72,7 +72,7 @@ class _Token(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         x = before + self.tokens.place[cache.shape[4]]
         u, more = self.tokens.step(x, words, rows.unbind(), gain, cache.unbind())
-        digits = self.tokens.draw(u, uniform, sampling[0], sampling[1])
+        digits = self.tokens.draw(u, uniform, Sampling(*sampling.unbind()))
         return digits, self.tokens.seen(digits), torch.stack(more)
 
 
@@ -147,7 +147,7 @@ def _graphs(model: Un0) -> dict[str, _Graph]:
         "gain": gain,
         "cache": cache,
         "uniform": torch.full((batch, len(LEVELS)), 0.5),
-        "sampling": torch.tensor([1.0, 0.0]),
+        "sampling": torch.tensor(Sampling()),
     }
     axes: dict[str, dict[int, Any]] = {name: {0: BATCH} for name in token}
     axes |= {"rows": {1: BATCH}, "cache": {2: BATCH, 4: places}, "sampling": {}}
@@ -178,8 +178,7 @@ class OnnxUn0:
             self.index, self.length = word_index(config), config["shape"]["caption"]
             self.sketch = int(config["shape"].get("sketch", 0))
             self.ordered = bool(config.get("reading_order"))
-            self.temperature = float(config["temperature"])
-            self.min_p = float(config.get("min_p", 0.0))
+            self.sampling = Sampling(**config["sampling"])
         except Exception as error:  # the package has no class for all that can be wrong
             told = (str(error).splitlines() or [""])[0]
             raise AssetError(
@@ -193,7 +192,7 @@ class OnnxUn0:
         words = np.array(numbered(texts, self.index, self.length), np.int64)
         written = self.sketch + TOKENS
         uniform = uniforms(seeds, written).numpy()
-        sampling = np.array([self.temperature, self.min_p], np.float32)
+        sampling = np.array(self.sampling, np.float32)
         rows, gain, cache, before = self.caption.run(None, {"words": words})
         stays = {"words": words, "rows": rows, "gain": gain, "sampling": sampling}
         digits = np.empty((len(words), written, len(LEVELS)), np.int64)

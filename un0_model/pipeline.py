@@ -22,7 +22,7 @@ from un0_model.integer import Integer
 from un0_model.kernel import FusedTokens
 from un0_model.reading_order import turned_by_coin
 from un0_model.replay import Noted
-from un0_model.tokens import Shape, TokenModel, uniforms
+from un0_model.tokens import Sampling, Shape, TokenModel, uniforms
 from un0_model.vnni import COLUMNS, DEPTH
 
 __all__ = ["CHOSEN", "LEARNED", "WEIGHTS", "Un0", "numbered", "read_config", "word_index"]
@@ -56,8 +56,7 @@ class Un0:
             module.load_state_dict(
                 {k: v if v.dtype == torch.int8 else v.float() for k, v in own.items()}
             )
-        self.temperature = float(config.get("temperature", 1.0))
-        self.min_p = float(config.get("min_p", 0.0))
+        self.sampling = Sampling(**config.get("sampling", {}))
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str | torch.device = "cpu") -> Un0:
@@ -140,12 +139,10 @@ class Un0:
 
         `temperature` None takes the one the weights were shipped with.
         """
-        code = self.writer.generate(
-            self.words(texts, seeds),
-            self.uniforms(seeds),
-            self.temperature if temperature is None else temperature,
-            self.min_p,
-        )
+        sampling = self.sampling
+        if temperature is not None:
+            sampling = sampling._replace(temperature=temperature)
+        code = self.writer.generate(self.words(texts, seeds), self.uniforms(seeds), sampling)
         return self.decoder(code)
 
     @torch.inference_mode()
@@ -161,12 +158,12 @@ class Un0:
         words = self.words(texts, seeds)
         known = self._noted is not None and torch.equal(self._noted.words, words)
         if stage == "whole":
-            code = self.writer.generate(words, self.uniforms(seeds), self.temperature, self.min_p)
+            code = self.writer.generate(words, self.uniforms(seeds), self.sampling)
             self._noted = self._noted if known else Noted(self.writer, words)
         elif self._noted is None or not known:
             raise ConfigError(f"stage={stage} of captions whose stage `whole` was not the last.")
         else:
-            code = self._noted.generate(stage, self.uniforms(seeds), self.temperature, self.min_p)
+            code = self._noted.generate(stage, self.uniforms(seeds), self.sampling)
         return self.decoder(code)
 
     def profile(self, texts: Sequence[str]) -> WorkProfile:
@@ -278,8 +275,7 @@ class Un0:
                 "chosen_in_20000": self.config["chosen_in_20000"],
                 "pool_neurons_evaluated": self.served,
                 "tokens_in_sequence": self.tokens.shape.written,
-                "temperature": self.temperature,
-                "min_p": self.min_p,
+                **self.sampling._asdict(),
                 "training": self.config.get("training", {}),
             },
         )

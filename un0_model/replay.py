@@ -9,6 +9,7 @@ from torch import Tensor
 
 from un0_model.gate import Route
 from un0_model.kernel import FusedTokens
+from un0_model.tokens import PLAIN, Sampling
 
 __all__ = ["Noted"]
 
@@ -20,11 +21,11 @@ class Noted:
         self.writer, self.words = writer, words_BW
         self.route = writer.route(words_BW)
 
-    def generate(self, stage: str, uniform_BTQ: Tensor, temperature: float, min_p: float) -> Tensor:
+    def generate(self, stage: str, uniform_BTQ: Tensor, sampling: Sampling = PLAIN) -> Tensor:
         """Dictionary words [B, 64] with nothing decided; see protocols.Replays for the stages."""
         writer, route = self._alone if stage == "resident" else (self.writer, self.route)
         rows = self._rows if stage == "gathered" else None
-        return writer.generate(self.words, uniform_BTQ, temperature, min_p, route, rows)
+        return writer.generate(self.words, uniform_BTQ, sampling, route, rows)
 
     @cached_property
     def _rows(self) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from un0_model.dictionary import LEVELS, TOKENS, code_of, digits_of
 from un0_model.gate import GATES, Route
 from un0_model.integer import attend, eight_bits, rounded
 
-__all__ = ["Shape", "TokenModel", "uniforms"]
+__all__ = ["PLAIN", "Sampling", "Shape", "TokenModel", "uniforms"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,24 @@ class Shape:
 
     def as_dict(self) -> dict[str, int | str]:
         return asdict(self)
+
+
+class Sampling(NamedTuple):
+    """How the value of a digit is drawn from its odds; numbers, or tensors of one.
+
+    Where the likeliest value has more than `sure` of the odds they count as they are, but that
+    values less likely than `rare` times the likeliest are left out: what is seldom there is where a
+    thing begins (ADR 0027). Elsewhere `temperature` sharpens them, and those are left out that are
+    less likely than `min_p` times the likeliest (Nguyen et al. 2024).
+    """
+
+    temperature: Any = 1.0
+    min_p: Any = 0.0
+    sure: Any = 1.0
+    rare: Any = 0.0
+
+
+PLAIN = Sampling()  # the odds as they are
 
 
 class Block(nn.Module):
@@ -219,15 +238,12 @@ class TokenModel(nn.Module):
         self,
         words_BW: Tensor,
         uniform_BTQ: Tensor,
-        temperature: float = 1.0,
-        min_p: float = 0.0,
+        sampling: Sampling = PLAIN,
         route: Route | None = None,
     ) -> Tensor:
         """Words [B, 64] drawn by inverse transform from uniform numbers in [0, 1): [B, T, 5].
 
         The caption is read once; then each token is computed once, with cached keys and values.
-        Of a digit's values those are left out that are less likely than `min_p` times the likeliest
-        (Nguyen et al. 2024).
         `route` replays the gate's decision of an earlier pass.
         """
         route = self.route(words_BW) if route is None else route
@@ -237,7 +253,7 @@ class TokenModel(nn.Module):
         for t in range(self.shape.written):
             x = before + self.place[self.shape.caption + t]
             u, cache = self.step(x, words_BW, rows, route.gain, cache)
-            digits = self.draw(u, uniform_BTQ[:, t], temperature, min_p)
+            digits = self.draw(u, uniform_BTQ[:, t], sampling)
             before, code[:, t] = self.seen(digits), code_of(digits)
         return code[:, self.shape.sketch :]
 
@@ -286,14 +302,15 @@ class TokenModel(nn.Module):
         heads = block.attend(q, kept[0], kept[1], seen)
         return block.body(block.join(x, heads), rows_BKE, gain_BLK[:, i]), kept
 
-    def draw(
-        self, u_BD: Tensor, uniform_BQ: Tensor, temperature: float | Tensor, min_p: float | Tensor
-    ) -> Tensor:
+    def draw(self, u_BD: Tensor, uniform_BQ: Tensor, sampling: Sampling) -> Tensor:
         """One dictionary word's digits [B, Q], one after the other."""
         u, digits = u_BD, []
         for q, logits in enumerate(self.logits):
-            p = (logits(F.relu(u)).float() / temperature).softmax(-1)
-            p = p.masked_fill(p < min_p * p.amax(-1, keepdim=True), 0.0).cumsum(-1)
+            odds = logits(F.relu(u)).float()
+            sure = odds.softmax(-1).amax(-1, keepdim=True) > sampling.sure
+            p = (odds / torch.where(sure, 1.0, sampling.temperature)).softmax(-1)
+            least = torch.where(sure, sampling.rare, sampling.min_p) * p.amax(-1, keepdim=True)
+            p = p.masked_fill(p < least, 0.0).cumsum(-1)
             drawn = (p <= uniform_BQ[:, q : q + 1] * p[:, -1:]).sum(-1).clamp(max=LEVELS[q] - 1)
             digits.append(drawn)
             if q < len(self.digit):

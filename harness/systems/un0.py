@@ -17,7 +17,7 @@ __all__ = ["Un0System"]
 
 
 class Un0System:
-    """Loads a folder of `un0bench train un0`; `temperature` and `min_p` None keep its own.
+    """Loads a folder of `un0bench train un0`; how it draws, None: as the weights were shipped.
 
     `cache` is how many captions are remembered (un0_model/caption_cache.py); 0: none.
     `every_neuron` computes the whole pool, as a dense model does (un0_model/every_neuron.py).
@@ -31,6 +31,8 @@ class Un0System:
         threads: int | None = None,
         temperature: float | None = None,
         min_p: float | None = None,
+        sure: float | None = None,
+        rare: float | None = None,
         cache: int = 0,
         every_neuron: bool = False,
     ) -> None:
@@ -43,10 +45,13 @@ class Un0System:
             )
         if temperature is not None and not temperature > 0:
             raise ConfigError(f"temperature={temperature!r}; it is a number above 0.")
-        if min_p is not None and not 0 <= min_p <= 1:
-            raise ConfigError(f"min_p={min_p!r}; it is a share of the likeliest value's chance.")
+        for name, share in (("min_p", min_p), ("sure", sure), ("rare", rare)):
+            if share is not None and not 0 <= share <= 1:
+                raise ConfigError(f"{name}={share!r}; it is a share, from 0 to 1.")
         self.model, self.device, self.threads = model, device, threads
-        self.temperature, self.min_p, self.cache = temperature, min_p, cache
+        given = {"temperature": temperature, "min_p": min_p, "sure": sure, "rare": rare}
+        self.sampling = {name: value for name, value in given.items() if value is not None}
+        self.cache = cache
         self.every_neuron = every_neuron
 
     def load(self) -> None:
@@ -55,10 +60,7 @@ class Un0System:
             torch.set_num_threads(self.threads)
             numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
         self._un0 = Un0.from_pretrained(assets.resolve(self.model), device=self.device)
-        if self.temperature is not None:
-            self._un0.temperature = self.temperature
-        if self.min_p is not None:
-            self._un0.min_p = self.min_p
+        self._un0.sampling = self._un0.sampling._replace(**self.sampling)
         if self.every_neuron:
             self._un0.evaluate_every_neuron()
         if self.cache:

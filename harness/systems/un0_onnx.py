@@ -46,5 +46,5 @@ class Un0OnnxSystem:
             steps=1,
             evaluations=1,
             weights_sha256={n: hashlib.sha256(data).hexdigest() for n, data in files.items()},
-            notes={"temperature": self._un0.temperature, "min_p": self._un0.min_p},
+            notes=self._un0.sampling._asdict(),
         )

@@ -5,7 +5,7 @@ import torch
 
 from un0_model.caption_cache import CaptionCache
 from un0_model.kernel import FusedTokens
-from un0_model.tokens import uniforms
+from un0_model.tokens import Sampling, uniforms
 
 
 @pytest.fixture
@@ -23,16 +23,16 @@ def captions(*numbers):
 
 def test_pictures_are_the_same_cold_warm_mixed_and_without(writer):
     words, noise = captions(*range(11)), uniforms(range(11))
-    plain = writer.generate(words, noise, 0.9)
+    plain = writer.generate(words, noise, Sampling(0.9))
     writer.remember(20)
-    assert torch.equal(writer.generate(words, noise, 0.9), plain)
+    assert torch.equal(writer.generate(words, noise, Sampling(0.9)), plain)
     assert (writer.captions.hits, writer.captions.misses) == (0, 11)
-    assert torch.equal(writer.generate(words, noise, 0.9), plain)
+    assert torch.equal(writer.generate(words, noise, Sampling(0.9)), plain)
     assert (writer.captions.hits, writer.captions.misses) == (11, 11)
     mixed, other = captions(3, 20, 3, 21, 0, 20), uniforms(range(50, 56))
-    found = writer.generate(mixed, other, 0.9)
+    found = writer.generate(mixed, other, Sampling(0.9))
     writer.captions = None
-    assert torch.equal(found, writer.generate(mixed, other, 0.9))
+    assert torch.equal(found, writer.generate(mixed, other, Sampling(0.9)))
 
 
 def test_the_caption_asked_for_longest_ago_is_forgotten(model):
@@ -45,9 +45,9 @@ def test_the_caption_asked_for_longest_ago_is_forgotten(model):
 
 def test_a_batch_that_does_not_fit_is_served_without(writer):
     words, noise = captions(*range(11)), uniforms(range(11))
-    plain = writer.generate(words, noise, 0.9)
+    plain = writer.generate(words, noise, Sampling(0.9))
     writer.remember(4)
-    assert torch.equal(writer.generate(words, noise, 0.9), plain)
+    assert torch.equal(writer.generate(words, noise, Sampling(0.9)), plain)
     assert writer.captions.misses == 11
 
 

@@ -30,14 +30,16 @@ WRITER = """
 import torch
 from un0_model import graphed
 from un0_model.pipeline import Un0
+from un0_model.tokens import Sampling
+SAMPLING = Sampling(0.8, 0.05, 0.7, 0.02)
 un0 = Un0.from_pretrained("un0_model/weights/un0")
 words = un0.words(["a red circle on white", "three blue stars", "the letters q a in red"])
 uniform = un0.uniforms([1, 2, 3])
 route = un0.tokens.route(words)
 with torch.inference_mode():
-    expected = un0.tokens.generate(words, uniform, 0.8, 0.05)
+    expected = un0.tokens.generate(words, uniform, SAMPLING)
     given = graphed.Given(words=words, uniform=uniform, index=route.index, gain=route.gain,
-                          sampling=torch.tensor([0.8, 0.05]))
+                          sampling=torch.tensor(SAMPLING))
     found = graphed.write(un0.tokens, given)[:, un0.tokens.shape.sketch:]
     given.gain.zero_()
     without = graphed.write(un0.tokens, given)[:, un0.tokens.shape.sketch:]

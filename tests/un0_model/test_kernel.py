@@ -6,7 +6,7 @@ import torch
 
 from un0_model.kernel import FusedTokens
 from un0_model.replay import Noted
-from un0_model.tokens import uniforms
+from un0_model.tokens import Sampling, uniforms
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +19,25 @@ def captions() -> torch.Tensor:
 
 def test_words_equal_the_reference_on_random_weights_and_captions(model, captions):
     """Float sums run in another order: of twenty images about one comes to a number on an edge."""
-    left = 0
+    left, fused = 0, FusedTokens(model)
     for seed in range(6):
         noise = uniforms([1000 * seed + i for i in range(11)])
-        by_kernel = FusedTokens(model).generate(captions, noise, 0.9)
-        left += (by_kernel != model.generate(captions, noise, 0.9)).any(1).sum().item()
+        sampling = Sampling(temperature=0.9, min_p=0.02, sure=(1.0, 0.25)[seed % 2], rare=0.1)
+        by_kernel = fused.generate(captions, noise, sampling)
+        left += (by_kernel != model.generate(captions, noise, sampling)).any(1).sum().item()
     assert left <= 8  # of 66
+
+
+def test_where_the_model_is_sure_its_odds_count_as_they_are(model, captions):
+    fused, noise = FusedTokens(model), uniforms(range(11))
+    greedy, plain = Sampling(min_p=1.0), fused.generate(captions, noise)
+    assert torch.equal(fused.generate(captions, noise, greedy._replace(sure=0.0)), plain)
+    some = fused.generate(captions, noise, greedy._replace(sure=0.25))
+    assert not some.equal(plain) and not some.equal(fused.generate(captions, noise, greedy))
+    assert torch.equal(
+        fused.generate(captions, noise, Sampling(sure=0.0, rare=1.0)),
+        fused.generate(captions, noise, greedy),
+    )
 
 
 def test_the_gate_chooses_as_the_reference_does(model, captions):
@@ -35,12 +48,12 @@ def test_the_gate_chooses_as_the_reference_does(model, captions):
 
 
 def test_what_is_unlikely_beside_the_likeliest_is_never_drawn(model, captions):
-    fused, noise = FusedTokens(model), uniforms(range(11))
-    reference = model.generate(captions, noise, min_p=0.5)
-    assert (fused.generate(captions, noise, min_p=0.5) != reference).any(1).sum() <= 2  # edges
+    fused, noise, cut = FusedTokens(model), uniforms(range(11)), Sampling(min_p=0.5)
+    reference = model.generate(captions, noise, cut)
+    assert (fused.generate(captions, noise, cut) != reference).any(1).sum() <= 2  # edges
     assert (fused.generate(captions, noise) != reference).any(1).sum() > 2
     other = uniforms(range(100, 111))  # at 1 only the likeliest is left, whatever the dice say
-    greedy = [fused.generate(captions, dice, min_p=1.0) for dice in (noise, other)]
+    greedy = [fused.generate(captions, dice, Sampling(min_p=1.0)) for dice in (noise, other)]
     assert torch.equal(*greedy)
 
 
@@ -56,7 +69,7 @@ def test_a_sketch_is_written_first_and_left_out(sketching, captions):
         fused.generate(captions, noise[:, 4:])
     noted = Noted(fused, captions)
     for stage in ("decided", "gathered", "resident"):
-        assert torch.equal(noted.generate(stage, noise, 1.0, 0.0), drawn)
+        assert torch.equal(noted.generate(stage, noise), drawn)
     fused.remember(20)
     for _ in range(2):
         assert torch.equal(fused.generate(captions, noise), drawn)

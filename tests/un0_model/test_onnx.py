@@ -16,7 +16,7 @@ from un0_model.onnx import OnnxUn0
 from un0_model.pipeline import Un0
 from un0_model.tokens import uniforms
 
-TEXTS = ["a red circle on white", "two blue squares", "a red circle left of a green star"] * 4
+TEXTS = ["a red circle on white", "two blue squares", "a red circle and a green star"] * 4
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def test_the_graphs_draw_the_reference_s_pictures_in_any_batch(exported):
     shipped = assets.resolve("package:un0_model/weights/un0")
     model, graphs = Un0.from_pretrained(shipped), OnnxUn0(exported, threads=1)
     seeds = list(range(len(TEXTS)))
-    words, noise = model.words(TEXTS), uniforms(seeds)
-    code = model.tokens.generate(words, noise, graphs.temperature, graphs.min_p)
+    words, noise = model.words(TEXTS, seeds), uniforms(seeds)
+    code = model.tokens.generate(words, noise, graphs.sampling)
     reference = model.dictionary.pictures(code)
     drawn = graphs.generate(TEXTS, seeds)
     assert drawn.shape == (12, 64, 64, 3) and drawn.dtype == np.uint8

@@ -3,7 +3,7 @@
 import torch
 
 from un0_model.dictionary import TOKENS, WORDS
-from un0_model.tokens import Shape, TokenModel, uniforms
+from un0_model.tokens import Sampling, Shape, TokenModel, uniforms
 
 SHAPE = Shape(
     vocabulary=30, caption=6, width=32, heads=2, layers=2, trunk=32, neurons=64, keep=4, proposals=2
@@ -26,7 +26,7 @@ def captions() -> torch.Tensor:
 def test_the_cached_path_draws_what_the_parallel_loss_finds_likeliest():
     """Near temperature 0 no other last word has a lower loss: the whole prefix was read alike."""
     net, words = model(), captions()
-    drawn = net.generate(words, torch.full((3, TOKENS, 5), 0.5), temperature=1e-4)
+    drawn = net.generate(words, torch.full((3, TOKENS, 5), 0.5), Sampling(temperature=1e-4))
     assert drawn.shape == (3, TOKENS)
     assert drawn.max() < WORDS
     best = net.loss(words, drawn)

@@ -51,7 +51,13 @@ DENSE: dict[str, Any] = {
     "call": {"clean_caption": False, "use_resolution_binning": False, "max_sequence_length": 20},
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "un0": [{"temperature": t, "min_p": p} for t in (0.8, 1.0) for p in (0.0, 0.05, 0.1)],
+    "un0": [
+        *({"temperature": t, "min_p": p} for t, p in ((0.8, 0.05), (1.0, 0.05), (1.0, 0.1))),
+        *(
+            {"temperature": t, "min_p": p, "sure": 0.7, "rare": r}
+            for t, p, r in ((0.7, 0.1, 0.02), (0.8, 0.05, 0.05), (0.9, 0.05, 0.02))
+        ),
+    ],
     "dense": [{"guidance": g} for g in (1.5, 2.0, 2.5, 3.0, 4.0, 6.0)],
 }
 SPEEDS: dict[str, list[dict[str, Any]]] = {
@@ -251,7 +257,7 @@ def _patterns(un0: Un0, texts: Sequence[str]) -> dict[str, float]:
     for first in range(0, len(texts), 16):
         some = texts[first : first + 16]
         noise = un0.uniforms(range(first, first + len(some)))
-        codes.append(un0.writer.generate(un0.words(some), noise, un0.temperature, un0.min_p))
+        codes.append(un0.writer.generate(un0.words(some), noise, un0.sampling))
     code, found = torch.cat(codes).view(-1, SIDE, SIDE).numpy(), {}
     for reach in range(4):
         framed = np.pad(code, ((0, 0), (reach, reach), (reach, reach)), constant_values=-1)

@@ -29,11 +29,12 @@ from harness.metrics.reference import load_reference
 from suites.proc.render import render
 from suites.proc.sets import load_set
 from un0_model.recipes.choose import CONF, FOLDER, drawn, judged, shares
+from un0_model.tokens import Sampling
 
 __all__ = ["main"]
 
 SUITE = Path(str(resources.files("suites"))) / "proc"
-SAID = ("steps", "guidance", "temperature", "min_p")  # settings that a picture depends on
+SAID = ("steps", "guidance", *Sampling._fields)  # settings that a picture depends on
 
 
 def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "standing.json") -> int:
@@ -58,8 +59,8 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "standing.
         system = hydra.utils.instantiate(config)
         system.load()
         row = {"system": name, "model": config["model"]}
-        row |= {key: config[key] for key in SAID if key in config}
         card = system.card()
+        row |= {key: value for key, value in {**config, **card.notes}.items() if key in SAID}
         row |= {"precision": card.precision, "weights_sha256": dict(card.weights_sha256)}
         found.append(row | standing(drawn(system, prompts)))
         print(found[-1], flush=True)

@@ -20,14 +20,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-import yaml
 
 from harness.errors import ConfigError
 from harness.systems.un0 import Un0System
 from suites.proc.sets import load_set
 from un0_model.bench import BATCH, STAGES, gate_stages, in_turns, long_captions, one_thread
 from un0_model.pipeline import WEIGHTS, Un0
-from un0_model.recipes.choose import CONF, FOLDER, drawn, judged, shares
+from un0_model.recipes.choose import FOLDER, drawn, judged, shares
 
 __all__ = ["main", "plot"]
 
@@ -39,7 +38,6 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "sweep.jso
     models = sorted(map(Un0.from_pretrained, arguments), key=lambda model: model.tokens.shape.keep)
     if without := [str(model.folder) for model in models if not model.tokens.shape.keep]:
         raise ConfigError(f"{', '.join(without)} has no pool of which a share could serve.")
-    config = yaml.safe_load((CONF / "un0.yaml").read_text())
     prompts = load_set("val").prompts
     with one_thread():
         calls: dict[str, Callable[[], object]] = {}
@@ -51,8 +49,7 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "sweep.jso
         for model in models:
             shape = model.tokens.shape
             whole, decided, gathered = (seconds[f"{model.folder} {stage}"] for stage in STAGES)
-            setting = {key: config[key] for key in ("temperature", "min_p")}
-            system = Un0System(model=str(model.folder), threads=1, **setting)
+            system = Un0System(model=str(model.folder), threads=1)
             system.load()
             rows.append(
                 {

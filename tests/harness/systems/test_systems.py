@@ -10,6 +10,7 @@ from harness.records import Failure, Prompt, Request
 from harness.systems.null import NullSystem
 from harness.systems.redrawn import CosineCode, RedrawnSystem
 from harness.systems.renderer import RendererSystem
+from harness.systems.un0 import Un0System
 from suites.proc.parse import parse
 from suites.proc.sets import load_set
 from suites.proc.verify import verify
@@ -116,3 +117,12 @@ def test_the_dictionary_redraws_as_many_bits_as_the_cosines_it_is_set_against():
 def test_a_code_that_cannot_be_is_refused(given):
     with pytest.raises(ConfigError, match=r"either model|no row"):
         RedrawnSystem(**given).load()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": 0.0}, {"min_p": 2.0}, {"sure": -0.1}, {"rare": 1.5}]
+)
+def test_a_sampling_out_of_range_is_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=name):
+        Un0System(**wrong)

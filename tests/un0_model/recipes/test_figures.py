@@ -36,4 +36,4 @@ def test_standing_names_system_settings_and_weights_once(trained, tmp_path, monk
     renders, ours = json.loads(path.read_text())
     assert renders["system"] == "renders" and renders["verified"] == 1
     assert ours["weights_sha256"] == {"un0.safetensors": Un0.from_pretrained(trained).sha256}
-    assert ours["frechet"] > renders["frechet"] and ours["temperature"] == 0.8
+    assert ours["frechet"] > renders["frechet"] and ours["temperature"] == un0.SAMPLING.temperature

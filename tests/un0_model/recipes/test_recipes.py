@@ -56,6 +56,20 @@ def test_a_file_whose_neurons_do_not_add_up_is_refused(trained, tmp_path):
             Un0.from_pretrained(tmp_path / "un0")
 
 
+def test_the_seed_says_which_of_two_things_is_first(trained):
+    model, pair = Un0.from_pretrained(trained), "a red circle and a blue star"
+    told = [model.words([text]) for text in (pair, "a blue star and a red circle")]
+    seeds = range(20)
+    rows = [model.words([pair], [seed]) for seed in seeds]
+    assert {next(i for i, w in enumerate(told) if row.equal(w)) for row in rows} == {0, 1}
+    # what is drawn follows: either caption gives the picture that the seed's own order gives
+    for seed, row in zip(seeds, rows, strict=True):
+        code = model.writer.generate(row, model.uniforms([seed]), model.sampling)
+        assert np.array_equal(model.generate([pair], [seed]), model.decoder(code))
+    model.config["reading_order"] = False
+    assert all(model.words([pair], [seed]).equal(told[0]) for seed in seeds)
+
+
 def test_the_card_prints_every_definition_of_active(trained):
     card = Un0.from_pretrained(trained).card()
     assert card.active["gated_neurons_of_pool"] == pytest.approx(32 / 32768)
