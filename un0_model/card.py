@@ -44,16 +44,16 @@ def model_card(model: Un0) -> str:
         else f"{s.layers} layers without\npool and gate, whose neurons all serve every image"
     )
     sketch = f"behind {s.sketch} of a smaller picture, " if s.sketch else ""
-    order = (
-        "\nOf two things joined by `and` the seed decides which is drawn first."
-        if model.config.get("reading_order")
+    arranged = (
+        "\nHow two things joined by `and` are arranged is drawn by the seed."
+        if model.config.get("arranged")
         else ""
     )
     return f"""# Un0{"" if s.neurons else " without its pool: thin and dense"}
 
 Pictures of 64 x 64 pixels from captions in the suite's words: {gate}, {TOKENS} words of a
 latent dictionary are written one after the other, {sketch}and decoded.
-Synthetic scenes only: nothing here extrapolates to natural images.{order}
+Synthetic scenes only: nothing here extrapolates to natural images.{arranged}
 
 {card.parameters:,} parameters in {card.parameter_bytes:,} bytes; {card.precision}. Cache: none.
 SHA-256 of {weights}. Written by `un0bench train un0`; counts are

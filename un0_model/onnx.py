@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import AssetError, ConfigError
+from un0_model.arrangement import arranged_by_coins
 from un0_model.dictionary import LEVELS, SIDE, TOKENS
 from un0_model.integer import Integer
 from un0_model.pipeline import Un0, numbered, read_config, word_index
-from un0_model.reading_order import turned_by_coin
 from un0_model.tokens import Sampling, uniforms
 
 __all__ = ["GRAPHS", "OnnxUn0", "export"]
@@ -177,7 +177,7 @@ class OnnxUn0:
             )
             self.index, self.length = word_index(config), config["shape"]["caption"]
             self.sketch = int(config["shape"].get("sketch", 0))
-            self.ordered = bool(config.get("reading_order"))
+            self.arranged = bool(config.get("arranged"))
             self.sampling = Sampling(**config["sampling"])
         except Exception as error:  # the package has no class for all that can be wrong
             told = (str(error).splitlines() or [""])[0]
@@ -188,7 +188,7 @@ class OnnxUn0:
 
     def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """As `Un0.generate`: uint8 images [B, 64, 64, 3], sRGB, on the host."""
-        texts = turned_by_coin(texts, seeds) if self.ordered else texts
+        texts = arranged_by_coins(texts, seeds) if self.arranged else texts
         words = np.array(numbered(texts, self.index, self.length), np.int64)
         written = self.sketch + TOKENS
         uniform = uniforms(seeds, written).numpy()

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from harness.errors import AssetError, ConfigError
 from harness.records import SystemCard, WorkProfile
+from un0_model.arrangement import arranged_by_coins
 from un0_model.decode import FusedDecoder
 from un0_model.dictionary import LEVELS, Dictionary
 from un0_model.integer import Integer
 from un0_model.kernel import FusedTokens
-from un0_model.reading_order import turned_by_coin
 from un0_model.replay import Noted
 from un0_model.tokens import Sampling, Shape, TokenModel, uniforms
 from un0_model.vnni import COLUMNS, DEPTH
@@ -119,10 +119,10 @@ class Un0:
     def words(self, texts: Sequence[str], seeds: Sequence[int] | None = None) -> Tensor:
         """Captions to word numbers int64 [B, W]; unknown words are left out, long captions cut.
 
-        The seeds say which of two things is drawn first, where weights were trained to be told.
+        The seeds say how two things are arranged, where weights were trained to be told.
         """
-        if seeds is not None and self.config.get("reading_order"):
-            texts = turned_by_coin(texts, seeds)
+        if seeds is not None and self.config.get("arranged"):
+            texts = arranged_by_coins(texts, seeds)
         return torch.tensor(
             numbered(texts, self.index, self.tokens.shape.caption), device=self.device
         )

@@ -14,7 +14,7 @@ from suites.proc.render import render
 from suites.proc.scene import caption
 from suites.proc.train import draw_batch
 from suites.proc.words import VOCABULARY
-from un0_model.reading_order import in_reading_order
+from un0_model.arrangement import arranged
 
 __all__ = ["Scenes", "words_of"]
 
@@ -32,7 +32,7 @@ class Scenes:
     """`count` renders of the training split: images uint8 [n, 64, 64, 3], captions, word numbers.
 
     Kept under `folder` once it is whole; chunk i depends on (seed, i) alone. `late` names the
-    categories that a model learns last; `ordered` has captions name things as they are seen.
+    categories that a model learns last; `told` has captions say how things are arranged.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Scenes:
         seed: int,
         late: Sequence[str],
         caption_words: int = 20,
-        ordered: bool = False,
+        told: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"scenes-{count}-{seed}.npy"
@@ -64,9 +64,10 @@ class Scenes:
             if not done:
                 for i, spec in enumerate(specs):
                     images[first + i] = render(spec, rng)
-            if ordered:
-                specs = [in_reading_order(s, images[first + i]) for i, s in enumerate(specs)]
-            self.captions += [caption(s) for s in specs]
+            self.captions += [
+                arranged(spec, images[first + i]) if told else caption(spec)
+                for i, spec in enumerate(specs)
+            ]
         if not done:
             images.flush()
             part.rename(path)

@@ -30,10 +30,10 @@ from suites.proc.sets import load_set, request_seed, select
 from suites.proc.train import draw_batch
 from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
+from un0_model.arrangement import arranged_by_coins
 from un0_model.card import model_card
 from un0_model.dictionary import TOKENS, Dictionary
 from un0_model.pipeline import CHOSEN, LEARNED, WEIGHTS, Un0
-from un0_model.reading_order import turned_by_coin
 from un0_model.recipes.leg import Leg, summary
 from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes, words_of
@@ -86,7 +86,7 @@ def main(budget: str, leg: Leg) -> bool:
             "only=guided teaches a model what it knows itself; train another shape by only=tokens."
         )
     dictionary, model = _begin(leg)  # tells what cannot be before anything takes long
-    scenes = Scenes(leg.out.parent / "scenes", size["scenes"], leg.seed - 1, LATE, ordered=True)
+    scenes = Scenes(leg.out.parent / "scenes", size["scenes"], leg.seed - 1, LATE, told=True)
     words = _dictionary_stage(dictionary, scenes, size, leg)
     if words is None:
         return False
@@ -337,7 +337,7 @@ def _drawn(model: TokenModel, dictionary: Dictionary, device: str, path: Path) -
     """A sheet of pictures for prompts of `val`, and the share that is verified."""
     prompts = select(load_set("val").prompts, "mini")[:100]
     seeds = [request_seed(p.id, 0) for p in prompts]
-    texts = turned_by_coin([p.text for p in prompts], seeds)
+    texts = arranged_by_coins([p.text for p in prompts], seeds)
     batch = torch.tensor([words_of(t, model.shape.caption) for t in texts], device=device)
     noise = uniforms(seeds, model.shape.written).to(device)
     images = dictionary.pictures(model.generate(batch, noise, SAMPLING))
@@ -364,7 +364,7 @@ def ship(model: TokenModel, dictionary: Dictionary, out: Path) -> None:
         "shape": s.as_dict(),
         "words": list(VOCABULARY),
         "sampling": SAMPLING._asdict(),
-        "reading_order": True,
+        "arranged": True,
         "chosen_in_20000": int(chosen.sum()),
         "card_captions": texts[:100],
         "training": {k: v for k, v in summary(out).items() if k not in ("stages", "base")},

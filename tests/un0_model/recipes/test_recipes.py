@@ -56,18 +56,23 @@ def test_a_file_whose_neurons_do_not_add_up_is_refused(trained, tmp_path):
             Un0.from_pretrained(tmp_path / "un0")
 
 
-def test_the_seed_says_which_of_two_things_is_first(trained):
-    model, pair = Un0.from_pretrained(trained), "a red circle and a blue star"
-    told = [model.words([text]) for text in (pair, "a blue star and a red circle")]
-    seeds = range(20)
+def test_the_seed_says_how_two_things_are_arranged(trained):
+    model, circle, star = Un0.from_pretrained(trained), "a red circle", "a blue star"
+    pair = f"{circle} and {star}"
+    told = [
+        model.words([f"{one} {relation} and {other}"])
+        for one, other in ((circle, star), (star, circle))
+        for relation in ("above", "left of")
+    ]
+    seeds = range(40)
     rows = [model.words([pair], [seed]) for seed in seeds]
-    assert {next(i for i, w in enumerate(told) if row.equal(w)) for row in rows} == {0, 1}
-    # what is drawn follows: either caption gives the picture that the seed's own order gives
+    assert {next(i for i, w in enumerate(told) if row.equal(w)) for row in rows} == set(range(4))
+    # what is drawn follows: the picture that the arranged caption gives
     for seed, row in zip(seeds, rows, strict=True):
         code = model.writer.generate(row, model.uniforms([seed]), model.sampling)
         assert np.array_equal(model.generate([pair], [seed]), model.decoder(code))
-    model.config["reading_order"] = False
-    assert all(model.words([pair], [seed]).equal(told[0]) for seed in seeds)
+    model.config["arranged"] = False
+    assert all(model.words([pair], [seed]).equal(model.words([pair])) for seed in seeds)
 
 
 def test_the_card_prints_every_definition_of_active(trained):

@@ -1,0 +1,76 @@
+"""Captions of two things say where they stand, as the picture shows or as two coins say."""
+
+import numpy as np
+
+from suites.proc.render import render
+from suites.proc.scene import caption, held_out
+from suites.proc.train import draw_batch
+from un0_model.arrangement import arranged, arranged_by_coins
+
+PAIR = "a small red circle and a large blue star"
+CIRCLE, STAR = PAIR.split(" and ")
+ALONE = (
+    "a red person with left arm up and right arm down on white",
+    "thin level stripes in red and blue",
+    "a green field with a low horizon at night and no moon",
+    "a red circle above a blue star",
+    "two red circles and a blue star",
+)
+
+
+def test_a_seed_arranges_two_things_each_way_as_often():
+    found = arranged_by_coins([PAIR] * 1000, range(1000))
+    assert set(found) == {
+        f"{one} {relation} and {other}"
+        for one, other in ((CIRCLE, STAR), (STAR, CIRCLE))
+        for relation in ("above", "left of")
+    }
+    assert all(200 < found.count(text) < 300 for text in set(found))
+    assert arranged_by_coins([PAIR] * 1000, range(1000)) == found
+    assert arranged_by_coins([PAIR], [2**64 - 1])[0] in found
+
+
+def test_no_other_caption_is_touched():
+    for text in ALONE:
+        assert set(arranged_by_coins([text] * 20, range(20))) == {text}
+
+
+def test_a_picture_says_how_its_things_are_arranged():
+    rng = np.random.default_rng(0)
+    specs, plain = draw_batch(rng, 80, categories=("binding", "size"))[0], 0
+    for spec in specs:
+        image = render(spec, rng)
+        text = arranged(spec, image)
+        if text == caption(spec):
+            plain += 1
+            continue
+        first, _, second = text.partition(" and ")
+        things = [
+            thing.removesuffix(" above").removesuffix(" left of") for thing in (first, second)
+        ]
+        assert sorted(things) == sorted(caption(spec).split(" and "))
+        # seen in a mirror, or upside down, what was first is last
+        mirrored = image[::-1] if "above" in text else image[:, ::-1]
+        again = arranged(spec, mirrored)
+        assert again in (caption(spec), f"{second}{first.removeprefix(things[0])} and {things[0]}")
+    assert 0 < plain < 30  # arrangements that are held out, and no others
+
+
+def test_what_training_leaves_out_is_not_told():
+    """A held-out relation of two things: its pictures are in `binding`, its words nowhere."""
+    rng, found = np.random.default_rng(2), 0
+    for spec in draw_batch(rng, 300, categories=("binding",))[0]:
+        text = arranged(spec, render(spec, rng))
+        for name, words in (("above", " above and "), ("left", " left of and ")):
+            if words in text:
+                colours = [thing.split()[-2] for thing in text.split(words)]
+                objects = sorted(spec["objects"], key=lambda o: o["colour"] != colours[0])
+                assert not held_out({"category": "position", "objects": objects, "relation": name})
+        found += text == caption(spec)
+    assert found > 10
+
+
+def test_a_relation_says_itself_where_things_are():
+    rng = np.random.default_rng(1)
+    for spec in draw_batch(rng, 20, categories=("position", "single", "texture"))[0]:
+        assert arranged(spec, render(spec, rng)) == caption(spec)
