@@ -1,7 +1,8 @@
 """Compiles the kernels, and keeps the machine code in a folder named after all sources here.
 
 Numba's own cache looks at a function's file alone and would go on with old code of the functions it
-calls in other files.
+calls in other files. Functions are inlined where they are called: else a process that compiles them
+and one that finds them compiled may run different copies, whose sums run in different orders.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles on the first call, without Python's lock; sums may run in any order."""
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _folder(numba.config.CACHE_DIR)
     try:
-        return numba.njit(fastmath=True, cache=True, error_model="numpy", nogil=True)(function)
+        return numba.njit(
+            fastmath=True, forceinline=True, cache=True, error_model="numpy", nogil=True
+        )(function)
     finally:
         numba.config.CACHE_DIR = before
 

@@ -4,6 +4,7 @@ import numba
 import pytest
 import torch
 
+from un0_model import fused_attention, kernel
 from un0_model.kernel import FusedTokens
 from un0_model.replay import Noted
 from un0_model.tokens import Sampling, uniforms
@@ -117,3 +118,9 @@ def test_a_gain_of_zero_switches_a_neuron_off(model, captions):
 def test_arrays_that_the_kernel_would_read_beyond_are_refused(model, words, noise):
     with pytest.raises(ValueError, match="are"):
         FusedTokens(model).generate(words, noise)
+
+
+def test_there_is_one_copy_of_each_kernel():
+    """One that compiled it drew other pictures than one that found it compiled."""
+    options = [kernel._write.targetoptions, fused_attention.attend.targetoptions]
+    assert all(option["forceinline"] and option["fastmath"] for option in options)
