@@ -1,8 +1,8 @@
-"""Where two things stand that a caption joins by `and`: what it leaves open is drawn, then told.
+"""How two things stand that a caption joins by `and`: what it leaves open is drawn, then told.
 
 A model that writes a picture word after word would have to decide it at one word and to read it off
-that word ever after (ADR 0024). So captions it learns from say what their pictures show, and
-captions it draws from what two coins say.
+that word ever after (ADR 0024). So captions it draws from say what two coins say, and captions it
+learns from what their pictures show (un0_model/recipes/scenes.py).
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-import numpy as np
-
-from suites.proc.scene import Spec, caption, held_out
-from suites.proc.words import COLOURS, RELATIONS
-
-__all__ = ["arranged", "arranged_by_coins"]
+__all__ = ["AND", "RELATIONS", "arranged_by_coins", "told"]
 
 AND = " and a "
-ACROSS, DOWN = (RELATIONS[name] for name in ("left", "above"))
-NEAR = 12  # to a thing's colour, in sRGB steps
+RELATIONS = ("above", "left of")  # of the thing named first
+
+
+def told(first: str, second: str, relation: str) -> str:
+    """The caption of two things, arranged."""
+    return f"{first} {relation} and {second}"
 
 
 def arranged_by_coins(texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
@@ -33,34 +32,4 @@ def _arranged(text: str, seed: int) -> str:
         return text
     coins = hashlib.blake2b(seed.to_bytes(8, "little"), digest_size=1).digest()[0]
     things = (first, f"a {second}")
-    return _told(*(things[::-1] if coins & 1 else things), DOWN if coins & 2 else ACROSS)
-
-
-def _told(first: str, second: str, relation: str) -> str:
-    return f"{first} {relation} and {second}"
-
-
-def arranged(spec: Spec, image: np.ndarray) -> str:
-    """The caption of a picture [64, 64, 3], its two things arranged as they stand there.
-
-    Where that is a relation that training leaves out, they stay unarranged; all other captions are
-    as they are.
-    """
-    plain = caption(spec)
-    if AND not in plain or "objects" not in spec:
-        return plain
-    places = [_place(o["colour"], image) for o in spec["objects"]]
-    apart = places[1] - places[0]
-    relation, way = ("above", apart[0]) if abs(apart[0]) > abs(apart[1]) else ("left", apart[1])
-    things = spec["objects"] if way > 0 else spec["objects"][::-1]
-    alike = [{key: o[key] for key in ("colour", "shape")} for o in things]
-    if held_out({"category": "position", "objects": alike, "relation": relation}):
-        return plain
-    first, _, second = caption({**spec, "objects": things}).partition(AND)
-    return _told(first, f"a {second}", RELATIONS[relation])
-
-
-def _place(colour: str, image: np.ndarray) -> np.ndarray:
-    """Row and column of the middle of a colour."""
-    apart = np.abs(image.astype(np.int16) - np.array(COLOURS[colour])).max(-1)
-    return np.argwhere(apart <= NEAR).mean(0)
+    return told(*(things[::-1] if coins & 1 else things), RELATIONS[0 if coins & 2 else 1])

@@ -5,7 +5,9 @@ import numpy as np
 from suites.proc.render import render
 from suites.proc.scene import caption, held_out
 from suites.proc.train import draw_batch
-from un0_model.arrangement import arranged, arranged_by_coins
+from suites.proc.words import RELATIONS as OF_THE_SUITE
+from un0_model.arrangement import RELATIONS, arranged_by_coins
+from un0_model.recipes.scenes import arranged
 
 PAIR = "a small red circle and a large blue star"
 CIRCLE, STAR = PAIR.split(" and ")
@@ -28,6 +30,10 @@ def test_a_seed_arranges_two_things_each_way_as_often():
     assert all(200 < found.count(text) < 300 for text in set(found))
     assert arranged_by_coins([PAIR] * 1000, range(1000)) == found
     assert arranged_by_coins([PAIR], [2**64 - 1])[0] in found
+
+
+def test_both_sides_use_the_suite_s_words():
+    assert (OF_THE_SUITE["above"], OF_THE_SUITE["left"]) == RELATIONS
 
 
 def test_no_other_caption_is_touched():

@@ -11,21 +11,49 @@ import torch
 from torch import Tensor
 
 from suites.proc.render import render
-from suites.proc.scene import caption
+from suites.proc.scene import Spec, caption, held_out
 from suites.proc.train import draw_batch
-from suites.proc.words import VOCABULARY
-from un0_model.arrangement import arranged
+from suites.proc.words import COLOURS, RELATIONS, VOCABULARY
+from un0_model.arrangement import AND
+from un0_model.arrangement import told as arrange
 
-__all__ = ["Scenes", "words_of"]
+__all__ = ["Scenes", "arranged", "words_of"]
 
 _INDEX = {word: i + 1 for i, word in enumerate(VOCABULARY)}  # 0 pads
 CHUNK = 1000
+NEAR = 12  # to a thing's colour, in sRGB steps
 
 
 def words_of(text: str, length: int) -> list[int]:
     """Word numbers of a caption, padded with 0 to `length`; an unknown word is left out."""
     known = [_INDEX[w] for w in text.split() if w in _INDEX][:length]
     return known + [0] * (length - len(known))
+
+
+def arranged(spec: Spec, image: np.ndarray) -> str:
+    """The caption of a picture [64, 64, 3], its two things arranged as they stand there.
+
+    Where that is a relation that training leaves out, they stay unarranged; all other captions are
+    as they are.
+    """
+    plain = caption(spec)
+    if AND not in plain or "objects" not in spec:
+        return plain
+    places = [_place(o["colour"], image) for o in spec["objects"]]
+    apart = places[1] - places[0]
+    relation, way = ("above", apart[0]) if abs(apart[0]) > abs(apart[1]) else ("left", apart[1])
+    things = spec["objects"] if way > 0 else spec["objects"][::-1]
+    alike = [{key: o[key] for key in ("colour", "shape")} for o in things]
+    if held_out({"category": "position", "objects": alike, "relation": relation}):
+        return plain
+    first, _, second = caption({**spec, "objects": things}).partition(AND)
+    return arrange(first, f"a {second}", RELATIONS[relation])
+
+
+def _place(colour: str, image: np.ndarray) -> np.ndarray:
+    """Row and column of the middle of a colour."""
+    apart = np.abs(image.astype(np.int16) - np.array(COLOURS[colour])).max(-1)
+    return np.argwhere(apart <= NEAR).mean(0)
 
 
 class Scenes:
