@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import CheckFailed, InputError, Un0BenchError
+from harness.errors import CheckFailed, InputError, Un0BenchError, in_one_line
 
 __all__ = ["main"]
 
@@ -29,10 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.command(arguments)
-    except Un0BenchError as error:
-        print(f"un0bench: {error}", file=sys.stderr)
-        return error.exit_code
+        return in_one_line(lambda: arguments.command(arguments))
     except BrokenPipeError:  # the reader has had enough: `un0bench claims | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

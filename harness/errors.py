@@ -11,6 +11,9 @@ Un0BenchError
     └── Interrupted         Ctrl-C; a sweep ends with it
 """
 
+import sys
+from collections.abc import Callable
+
 __all__ = [
     "AssetError",
     "AuditStopped",
@@ -21,6 +24,7 @@ __all__ = [
     "MeterUnavailable",
     "SystemFailed",
     "Un0BenchError",
+    "in_one_line",
 ]
 
 
@@ -64,3 +68,12 @@ class SystemFailed(AuditStopped):
 
 class Interrupted(AuditStopped):
     """The user broke the audit off: says what is kept and how to resume."""
+
+
+def in_one_line(run: Callable[[], int]) -> int:
+    """Runs a program; the exit code, an error that a user is to see told in one line."""
+    try:
+        return run()
+    except Un0BenchError as error:
+        print(f"un0bench: {error}", file=sys.stderr)
+        return error.exit_code

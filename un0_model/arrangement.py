@@ -1,7 +1,7 @@
-"""How two things stand that a caption joins by `and`: what it leaves open is drawn, then told.
+"""How things stand of which a caption says only which, or how many: it is drawn, then told.
 
 A model that writes a picture word after word would have to decide it at one word and to read it off
-that word ever after (ADR 0024). So captions it draws from say what two coins say, and captions it
+that word ever after (ADR 0024). So captions it draws from say what the seed says, and captions it
 learns from what their pictures show (un0_model/recipes/scenes.py).
 """
 
@@ -10,26 +10,48 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-__all__ = ["AND", "RELATIONS", "arranged_by_coins", "told"]
+import numpy as np
+
+__all__ = ["AND", "NUMBERS", "RELATIONS", "arranged_by_seed", "joined", "spread"]
 
 AND = " and a "
 RELATIONS = ("above", "left of")  # of the thing named first
+NUMBERS = ("no", "one", "two", "three", "four", "five")
+PLACES = 9  # three to each third of a picture: as equal things stand in the suite's
 
 
-def told(first: str, second: str, relation: str) -> str:
+def joined(first: str, second: str, relation: str) -> str:
     """The caption of two things, arranged."""
     return f"{first} {relation} and {second}"
 
 
-def arranged_by_coins(texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    """Captions `a X and a Y` as `a X above and a Y`, `a Y left of and a X` ..., by each seed."""
+def spread(things: str, thirds: Sequence[int]) -> str:
+    """The caption of equal things, so many of them in each third from the top."""
+    return f"{f' {RELATIONS[0]} '.join(NUMBERS[n] for n in thirds)} {things}"
+
+
+def arranged_by_seed(texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """Captions as each seed arranges them; those of other kinds as they are.
+
+    `a X and a Y` is `a X above and a Y`, `a Y left of and a X` ...; `two X` is `no above two above
+    no X`, `one above no above one X` ...
+    """
     return [_arranged(text, seed) for text, seed in zip(texts, seeds, strict=True)]
 
 
 def _arranged(text: str, seed: int) -> str:
     first, joint, second = text.partition(AND)
-    if not joint or not first.startswith("a "):
-        return text
-    coins = hashlib.blake2b(seed.to_bytes(8, "little"), digest_size=1).digest()[0]
-    things = (first, f"a {second}")
-    return told(*(things[::-1] if coins & 1 else things), RELATIONS[0 if coins & 2 else 1])
+    if joint and first.startswith("a "):
+        coins = _drawn(seed, 1)[0]
+        things = (first, f"a {second}")
+        return joined(*(things[::-1] if coins & 1 else things), RELATIONS[0 if coins & 2 else 1])
+    number, _, things = text.partition(" ")
+    if number in NUMBERS[1:] and " and " not in things:
+        taken = np.argsort(np.frombuffer(_drawn(seed, 8 * PLACES), "<u8"))[: NUMBERS.index(number)]
+        return spread(things, np.bincount(3 * taken // PLACES, minlength=3).tolist())
+    return text
+
+
+def _drawn(seed: int, size: int) -> bytes:
+    """Random bytes."""
+    return hashlib.shake_128(seed.to_bytes(8, "little")).digest(size)

@@ -45,7 +45,7 @@ def model_card(model: Un0) -> str:
     )
     sketch = f"behind {s.sketch} of a smaller picture, " if s.sketch else ""
     arranged = (
-        "\nHow two things joined by `and` are arranged is drawn by the seed."
+        "\nHow two things joined by `and` or several equal ones are arranged is drawn by the seed."
         if model.config.get("arranged")
         else ""
     )

@@ -34,8 +34,6 @@ __all__ = [
 LATENTS = 8  # channels; 4 lost letters and fine textures
 CAPTION_TOKENS = 20  # the longest caption of the suite has 16 words, and one end token
 CALL = {  # what every call of the pipeline is given
-    "height": 64,
-    "width": 64,
     "clean_caption": False,
     "use_resolution_binning": False,
     "max_sequence_length": CAPTION_TOKENS,

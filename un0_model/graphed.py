@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from un0_model.dictionary import code_of
 from un0_model.gate import Route
+from un0_model.integer import Integer
 from un0_model.tokens import PLAIN, Block, Sampling, TokenModel
 
 __all__ = ["GraphedTokens", "gated", "write"]
@@ -115,8 +117,9 @@ class GraphedTokens:
     def __init__(self, model: TokenModel) -> None:
         self.model, self.shape = model, model.shape
         for layer in model.modules():
-            if hasattr(layer, "narrow"):
-                layer.narrow()  # float64 is slow there, and needed nowhere
+            if isinstance(layer, Integer):
+                with suppress(ValueError):  # a layer too wide for float32 keeps its float64
+                    layer.narrow()
         self._graphs: OrderedDict[int, tuple[Given, Callable[[], Any], Tensor]] = OrderedDict()
 
     def route(self, words_BW: Tensor) -> Route:

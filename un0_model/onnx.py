@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import AssetError, ConfigError
-from un0_model.arrangement import arranged_by_coins
+from un0_model.arrangement import arranged_by_seed
 from un0_model.dictionary import LEVELS, SIDE, TOKENS
 from un0_model.integer import Integer
 from un0_model.pipeline import Un0, numbered, read_config, word_index
@@ -178,7 +178,7 @@ class OnnxUn0:
             self.index, self.length = word_index(config), config["shape"]["caption"]
             self.sketch = int(config["shape"].get("sketch", 0))
             self.arranged = bool(config.get("arranged"))
-            self.sampling = Sampling(**config["sampling"])
+            self.sampling = Sampling(**config.get("sampling", {}))
         except Exception as error:  # the package has no class for all that can be wrong
             told = (str(error).splitlines() or [""])[0]
             raise AssetError(
@@ -188,7 +188,7 @@ class OnnxUn0:
 
     def generate(self, texts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """As `Un0.generate`: uint8 images [B, 64, 64, 3], sRGB, on the host."""
-        texts = arranged_by_coins(texts, seeds) if self.arranged else texts
+        texts = arranged_by_seed(texts, seeds) if self.arranged else texts
         words = np.array(numbered(texts, self.index, self.length), np.int64)
         written = self.sketch + TOKENS
         uniform = uniforms(seeds, written).numpy()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harness.errors import AssetError, ConfigError
 from harness.records import SystemCard, WorkProfile
-from un0_model.arrangement import arranged_by_coins
+from un0_model.arrangement import arranged_by_seed
 from un0_model.decode import FusedDecoder
 from un0_model.dictionary import LEVELS, Dictionary
 from un0_model.integer import Integer
@@ -122,7 +122,7 @@ class Un0:
         The seeds say how two things are arranged, where weights were trained to be told.
         """
         if seeds is not None and self.config.get("arranged"):
-            texts = arranged_by_coins(texts, seeds)
+            texts = arranged_by_seed(texts, seeds)
         return torch.tensor(
             numbered(texts, self.index, self.tokens.shape.caption), device=self.device
         )

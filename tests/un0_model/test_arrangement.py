@@ -1,12 +1,15 @@
-"""Captions of two things say where they stand, as the picture shows or as two coins say."""
+"""Captions of two things, or of equal ones, say where they stand, as the picture or a seed says."""
+
+import collections
 
 import numpy as np
 
 from suites.proc.render import render
 from suites.proc.scene import caption, held_out
 from suites.proc.train import draw_batch
+from suites.proc.words import COUNTS
 from suites.proc.words import RELATIONS as OF_THE_SUITE
-from un0_model.arrangement import RELATIONS, arranged_by_coins
+from un0_model.arrangement import NUMBERS, PLACES, RELATIONS, arranged_by_seed
 from un0_model.recipes.scenes import arranged
 
 PAIR = "a small red circle and a large blue star"
@@ -21,24 +24,25 @@ ALONE = (
 
 
 def test_a_seed_arranges_two_things_each_way_as_often():
-    found = arranged_by_coins([PAIR] * 1000, range(1000))
+    found = arranged_by_seed([PAIR] * 1000, range(1000))
     assert set(found) == {
         f"{one} {relation} and {other}"
         for one, other in ((CIRCLE, STAR), (STAR, CIRCLE))
         for relation in ("above", "left of")
     }
     assert all(200 < found.count(text) < 300 for text in set(found))
-    assert arranged_by_coins([PAIR] * 1000, range(1000)) == found
-    assert arranged_by_coins([PAIR], [2**64 - 1])[0] in found
+    assert arranged_by_seed([PAIR] * 1000, range(1000)) == found
+    assert arranged_by_seed([PAIR], [2**64 - 1])[0] in found
 
 
 def test_both_sides_use_the_suite_s_words():
     assert (OF_THE_SUITE["above"], OF_THE_SUITE["left"]) == RELATIONS
+    assert ("no", *COUNTS) == NUMBERS
 
 
 def test_no_other_caption_is_touched():
     for text in ALONE:
-        assert set(arranged_by_coins([text] * 20, range(20))) == {text}
+        assert set(arranged_by_seed([text] * 20, range(20))) == {text}
 
 
 def test_a_picture_says_how_its_things_are_arranged():
@@ -80,3 +84,32 @@ def test_a_relation_says_itself_where_things_are():
     rng = np.random.default_rng(1)
     for spec in draw_batch(rng, 20, categories=("position", "single", "texture"))[0]:
         assert arranged(spec, render(spec, rng)) == caption(spec)
+
+
+def thirds(text):
+    """What a caption of equal things says of each third of a picture, and the rest of it."""
+    first, second, third = text.split(" above ")
+    number, things = third.split(" ", 1)
+    return tuple(map(NUMBERS.index, (first, second, number))), things
+
+
+def test_a_seed_spreads_equal_things_as_pictures_have_them():
+    for count, number in enumerate(COUNTS, start=1):
+        found = [thirds(t) for t in arranged_by_seed([f"{number} red stars"] * 500, range(500))]
+        assert {(sum(each), max(each) <= PLACES // 3, things) for each, things in found} == {
+            (count, True, "red stars")
+        }
+        seen = collections.Counter(each for each, _ in found)
+        assert all(
+            abs(seen[each[::-1]] - n) < 60 for each, n in seen.items()
+        )  # up as often as down
+
+
+def test_a_picture_says_how_its_equal_things_are_spread():
+    rng = np.random.default_rng(3)
+    for spec in draw_batch(rng, 200, categories=("counting",))[0]:
+        image = render(spec, rng)
+        text = arranged(spec, image)
+        spread, things = thirds(text)
+        assert sum(spread) == spec["count"] and things == caption(spec).split(" ", 1)[1]
+        assert thirds(arranged(spec, image[::-1])) == (spread[::-1], things)

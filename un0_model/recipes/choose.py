@@ -6,7 +6,7 @@
 The verifier judges, over as many settings and prompts for one system as for the other; of the
 speeds the least processor time an image wins, which is what `time-1000x` counts. Writes
 choice-<name>.json beside the shipped trainings; what it found is then written by hand into
-conf/system/.
+conf/system/, and for un0 into the weights' config.json.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 import yaml
 from diffusers import AutoencoderTiny
 
+from harness.errors import in_one_line
 from harness.protocols import System
 from harness.records import Prompt, Request
 from harness.stats import cluster_interval
@@ -36,6 +37,7 @@ from suites.proc.sets import load_set, request_seed
 from suites.proc.train import draw_batch
 from suites.proc.verify import verify
 from un0_model.caption_cache import CaptionCache
+from un0_model.dense import CALL
 from un0_model.dictionary import SIDE, WORDS
 from un0_model.pipeline import Un0
 
@@ -48,7 +50,7 @@ DENSE: dict[str, Any] = {
     "height": 64,
     "width": 64,
     "dtype": "auto",
-    "call": {"clean_caption": False, "use_resolution_binning": False, "max_sequence_length": 20},
+    "call": CALL,
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "un0": [
@@ -302,4 +304,4 @@ def _speed(system: System, prompts: Sequence[Prompt], batch: int) -> dict[str, f
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(in_one_line(lambda: main(sys.argv[1:])))

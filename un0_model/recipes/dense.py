@@ -11,6 +11,7 @@ decoder goes on, on the latents as they are, and the denoiser.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes
 from un0_model.recipes.training import Stage, fingerprint, kept
 
-__all__ = ["BUDGETS", "drawn", "loaded", "main", "save"]
+__all__ = ["BUDGETS", "answer", "drawn", "loaded", "main", "numbered", "save"]
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "cpu": {
@@ -220,13 +221,7 @@ def _denoiser_stage(
 ) -> bool:
     scale = pipe.vae.config.scaling_factor
     count = len(scenes)
-    encoded = pipe.tokenizer(
-        [*scenes.captions, ""],
-        padding="max_length",
-        max_length=dense.CAPTION_TOKENS,
-        truncation=True,
-        return_tensors="pt",
-    )
+    encoded = numbered(pipe, [*scenes.captions, ""])
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
         index = scenes.draw(rng, size["batch"], lean=leg.base is not None)
@@ -237,19 +232,8 @@ def _denoiser_stage(
         t = torch.from_numpy(_times(rng, len(index))).float().to(leg.device)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(leg.device)
         mixed = torch.lerp(clean, noise, t[:, None, None, None])
-        mask = encoded.attention_mask[text].to(leg.device)
-        with torch.autocast(leg.device, torch.bfloat16):
-            caption = pipe.text_encoder(
-                encoded.input_ids[text].to(leg.device), attention_mask=mask
-            )[0]
-            flow = pipe.transformer(
-                mixed,
-                encoder_hidden_states=caption,
-                encoder_attention_mask=mask,
-                timestep=t * 1000,
-                added_cond_kwargs={"resolution": None, "aspect_ratio": None},
-            ).sample
-        return (flow.float() - (noise - clean)).square().mean()
+        flow = answer(pipe, mixed, t * 1000, encoded, text)
+        return (flow - (noise - clean)).square().mean()
 
     return Stage(
         name="denoiser",
@@ -263,6 +247,35 @@ def _denoiser_stage(
         model=f"leaning to {', '.join(LATE)}" if leg.base else "",
         sample=partial(drawn, pipe, size.get("drawn", 60), 20, 3.0),
     ).run()
+
+
+def numbered(pipe: PixArtAlphaPipeline, texts: Sequence[str]) -> Any:
+    """Captions as the text encoder reads them: `input_ids` and `attention_mask` [n, 20]."""
+    return pipe.tokenizer(
+        list(texts),
+        padding="max_length",
+        max_length=dense.CAPTION_TOKENS,
+        truncation=True,
+        return_tensors="pt",
+    )
+
+
+def answer(
+    pipe: PixArtAlphaPipeline, latents: Tensor, time: Tensor, encoded: Any, rows: Tensor
+) -> Tensor:
+    """What the denoiser says to latents [B, 8, 8, 8] at times [B] and captions of these rows."""
+    device = latents.device
+    mask = encoded.attention_mask[rows].to(device)
+    with torch.autocast(device.type, torch.bfloat16):
+        caption = pipe.text_encoder(encoded.input_ids[rows].to(device), attention_mask=mask)[0]
+        found = pipe.transformer(
+            latents,
+            encoder_hidden_states=caption,
+            encoder_attention_mask=mask,
+            timestep=time,
+            added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+        ).sample
+    return found.float()
 
 
 def drawn(pipe: PixArtAlphaPipeline, count: int, steps: int, guidance: float, path: Path) -> None:
@@ -279,6 +292,8 @@ def drawn(pipe: PixArtAlphaPipeline, count: int, steps: int, guidance: float, pa
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 generator=seeds,
+                height=64,
+                width=64,
                 output_type="np",
                 **dense.CALL,
             ).images

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from harness.errors import ConfigError
 from suites.proc.train import draw_batch
 from un0_model import dense
-from un0_model.recipes.dense import drawn, loaded, save
+from un0_model.recipes.dense import answer, drawn, loaded, numbered, save
 from un0_model.recipes.leg import Leg
 from un0_model.recipes.training import Stage, fingerprint, kept
 
@@ -96,15 +96,17 @@ def _answered(
     for first in range(0, len(texts), batch):
         some = slice(first, first + batch)
         with torch.autocast(device, torch.bfloat16):
-            answer = pipe(
+            given = pipe(
                 list(texts[some]),
                 latents=noise[some].to(device),
                 num_inference_steps=STEPS,
                 guidance_scale=GUIDANCE,
+                height=64,
+                width=64,
                 output_type="latent",
                 **dense.CALL,
             )
-        found.append(answer.images.cpu().half())
+        found.append(given.images.cpu().half())
     return torch.cat(found).numpy()
 
 
@@ -120,29 +122,13 @@ def _student_stage(
     size: dict[str, Any],
     leg: Leg,
 ) -> bool:
-    encoded = pipe.tokenizer(
-        list(texts),
-        padding="max_length",
-        max_length=dense.CAPTION_TOKENS,
-        truncation=True,
-        return_tensors="pt",
-    )
+    encoded = numbered(pipe, texts)
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
         index = torch.from_numpy(rng.integers(len(noise), size=size["batch"]))
-        mask = encoded.attention_mask[index].to(leg.device)
-        with torch.autocast(leg.device, torch.bfloat16):
-            caption = pipe.text_encoder(
-                encoded.input_ids[index].to(leg.device), attention_mask=mask
-            )[0]
-            seen = pipe.transformer(
-                noise[index].to(leg.device),
-                encoder_hidden_states=caption,
-                encoder_attention_mask=mask,
-                timestep=torch.full((len(index),), NOISIEST, device=leg.device),
-                added_cond_kwargs={"resolution": None, "aspect_ratio": None},
-            ).sample
-        return F.smooth_l1_loss(seen.float(), answers[index].float().to(leg.device), beta=BEND)
+        time = torch.full((len(index),), NOISIEST, device=leg.device)
+        seen = answer(pipe, noise[index].to(leg.device), time, encoded, index)
+        return F.smooth_l1_loss(seen, answers[index].float().to(leg.device), beta=BEND)
 
     return Stage(
         name="student",

@@ -14,8 +14,7 @@ from suites.proc.render import render
 from suites.proc.scene import Spec, caption, held_out
 from suites.proc.train import draw_batch
 from suites.proc.words import COLOURS, RELATIONS, VOCABULARY
-from un0_model.arrangement import AND
-from un0_model.arrangement import told as arrange
+from un0_model.arrangement import AND, joined, spread
 
 __all__ = ["Scenes", "arranged", "words_of"]
 
@@ -31,15 +30,17 @@ def words_of(text: str, length: int) -> list[int]:
 
 
 def arranged(spec: Spec, image: np.ndarray) -> str:
-    """The caption of a picture [64, 64, 3], its two things arranged as they stand there.
+    """The caption of a picture [64, 64, 3], its two things or its equal ones arranged as there.
 
-    Where that is a relation that training leaves out, they stay unarranged; all other captions are
+    Where that is a relation that training leaves out, two stay unarranged; all other captions are
     as they are.
     """
     plain = caption(spec)
+    if "count" in spec:
+        return spread(plain.partition(" ")[2], _thirds(spec, image))
     if AND not in plain or "objects" not in spec:
         return plain
-    places = [_place(o["colour"], image) for o in spec["objects"]]
+    places = [np.argwhere(_shows(o["colour"], image)).mean(0) for o in spec["objects"]]
     apart = places[1] - places[0]
     relation, way = ("above", apart[0]) if abs(apart[0]) > abs(apart[1]) else ("left", apart[1])
     things = spec["objects"] if way > 0 else spec["objects"][::-1]
@@ -47,13 +48,20 @@ def arranged(spec: Spec, image: np.ndarray) -> str:
     if held_out({"category": "position", "objects": alike, "relation": relation}):
         return plain
     first, _, second = caption({**spec, "objects": things}).partition(AND)
-    return arrange(first, f"a {second}", RELATIONS[relation])
+    return joined(first, f"a {second}", RELATIONS[relation])
 
 
-def _place(colour: str, image: np.ndarray) -> np.ndarray:
-    """Row and column of the middle of a colour."""
-    apart = np.abs(image.astype(np.int16) - np.array(COLOURS[colour])).max(-1)
-    return np.argwhere(apart <= NEAR).mean(0)
+def _shows(colour: str, image: np.ndarray) -> np.ndarray:
+    """Where a picture shows a colour, [64, 64]."""
+    apart: np.ndarray = np.abs(image.astype(np.int16) - np.array(COLOURS[colour])).max(-1)
+    return apart <= NEAR
+
+
+def _thirds(spec: Spec, image: np.ndarray) -> list[int]:
+    """How many of a picture's equal things stand in each third of it, from the top, by area."""
+    rows = _shows(spec["colour"], image).sum(1)
+    areas = np.array([third.sum() for third in np.array_split(rows, 3)])
+    return np.rint(spec["count"] * areas / areas.sum()).astype(int).tolist()
 
 
 class Scenes:

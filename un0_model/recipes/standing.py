@@ -22,6 +22,7 @@ import hydra.utils
 import numpy as np
 import yaml
 
+from harness.errors import in_one_line
 from harness.inputs import OWN_KEYS
 from harness.metrics.clip import Judge
 from harness.metrics.frechet import frechet_distance, gaussian
@@ -76,4 +77,4 @@ def _of(row: dict[str, Any]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(in_one_line(lambda: main(sys.argv[1:])))

@@ -21,7 +21,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, in_one_line
 from harness.systems.un0 import Un0System
 from suites.proc.sets import load_set
 from un0_model.bench import BATCH, STAGES, gate_stages, in_turns, long_captions, one_thread
@@ -100,4 +100,4 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(in_one_line(lambda: main(sys.argv[1:])))

@@ -30,7 +30,7 @@ from suites.proc.sets import load_set, request_seed, select
 from suites.proc.train import draw_batch
 from suites.proc.verify import verify
 from suites.proc.words import VOCABULARY
-from un0_model.arrangement import arranged_by_coins
+from un0_model.arrangement import arranged_by_seed
 from un0_model.card import model_card
 from un0_model.dictionary import TOKENS, Dictionary
 from un0_model.pipeline import CHOSEN, LEARNED, WEIGHTS, Un0
@@ -73,7 +73,7 @@ LATE = ("counting", "binding", "size", "text", "emblem")  # what it draws worst,
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 DROPPED, EMPTY = 0.1, 1  # captions, and the one word that stands for none, as in `numbered`
 GUIDANCE = 0.7  # how far beyond the captioned odds, in differences to those without a caption
-SAMPLING = Sampling(temperature=0.7, min_p=0.1, sure=0.7, rare=0.02)  # best on val, ADR 0027
+SAMPLING = Sampling(temperature=0.7, min_p=0.1, sure=0.7, rare=0.02)  # ADR 0027
 HIDDEN = (".qkv.", ".out.", ".up.", ".down.", ".head.")
 RATES = {"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias": 2.0}
 
@@ -337,7 +337,7 @@ def _drawn(model: TokenModel, dictionary: Dictionary, device: str, path: Path) -
     """A sheet of pictures for prompts of `val`, and the share that is verified."""
     prompts = select(load_set("val").prompts, "mini")[:100]
     seeds = [request_seed(p.id, 0) for p in prompts]
-    texts = arranged_by_coins([p.text for p in prompts], seeds)
+    texts = arranged_by_seed([p.text for p in prompts], seeds)
     batch = torch.tensor([words_of(t, model.shape.caption) for t in texts], device=device)
     noise = uniforms(seeds, model.shape.written).to(device)
     images = dictionary.pictures(model.generate(batch, noise, SAMPLING))

@@ -23,9 +23,13 @@ def teacher(tmp_path_factory):
 
 def test_a_student_draws_in_one_evaluation(teacher, tmp_path):
     assert distilled.main("smoke", Leg(out=tmp_path, seed=3, base=teacher))
-    call = {k: v for k, v in shapes.CALL.items() if k not in ("height", "width")}
     system = DiffusersSystem(
-        model=str(tmp_path / "pipeline"), steps=1, guidance=1.0, height=64, width=64, call=call
+        model=str(tmp_path / "pipeline"),
+        steps=1,
+        guidance=1.0,
+        height=64,
+        width=64,
+        call=shapes.CALL,
     )
     system.load()
     assert system.card().evaluations == 1

@@ -1,6 +1,8 @@
 """What is told of trained weights: how they stand on `val`, and the sweep over active fractions."""
 
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -37,3 +39,10 @@ def test_standing_names_system_settings_and_weights_once(trained, tmp_path, monk
     assert renders["system"] == "renders" and renders["verified"] == 1
     assert ours["weights_sha256"] == {"un0.safetensors": Un0.from_pretrained(trained).sha256}
     assert ours["frechet"] > renders["frechet"] and ours["temperature"] == un0.SAMPLING.temperature
+
+
+def test_a_folder_that_is_none_is_told_in_one_line(tmp_path):
+    program = [sys.executable, "-m", "un0_model.recipes.sweep", str(tmp_path)]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("un0bench: no config.json in") and done.stderr.count("\n") == 1

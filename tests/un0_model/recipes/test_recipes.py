@@ -1,4 +1,4 @@
-"""Recipes at the budget `smoke`: they write weights that load, resume, and record their cost."""
+"""Recipes at the budget `smoke`: they write weights that load, and record their cost."""
 
 import json
 import shutil
@@ -13,9 +13,7 @@ from harness.systems.un0 import Un0System
 from un0_model.pipeline import Un0
 from un0_model.recipes import un0
 from un0_model.recipes.judge import word_merges
-from un0_model.recipes.leg import Leg, start, summary
-from un0_model.recipes.training import Stage, kept
-from un0_model.tokens import uniforms
+from un0_model.recipes.leg import Leg, start
 
 
 def test_the_un0_recipe_writes_weights_that_draw(trained):
@@ -156,113 +154,6 @@ def test_another_gate_trains_and_draws(kind, tmp_path):
     assert model.generate(["a red circle on white"], [1]).shape == (1, 64, 64, 3)
 
 
-def going_on(base, out, **given):
-    config = {"budget": "smoke", "seed": 4, "device": "cpu", "threads": None, "limit_s": None}
-    config |= {"out": str(out), "shape": {}, "base": str(base), "only": None, "steps": None}
-    config |= given
-    return start(un0.main, un0.BUDGETS, "un0", config)
-
-
-def test_a_base_is_trained_on_and_what_it_cost_is_counted_in(trained, tmp_path):
-    base = tmp_path / "base"
-    shutil.copytree(trained, base)
-    (base / "training.json").write_text(json.dumps(summary(trained)))
-    assert going_on(base, tmp_path / "on") == 0
-    before, after = load_file(base / "un0.safetensors"), load_file(tmp_path / "on/un0.safetensors")
-    for name, tensor in before.items():  # the words stay; tokens and decoder are trained on
-        if name.startswith("dictionary.encoder"):
-            assert torch.equal(after[name], tensor), name
-    assert not torch.equal(before["tokens.word.weight"], after["tokens.word.weight"])
-    cost = json.loads((tmp_path / "on/training.json").read_text())
-    own = sum(leg["cpu_s"] for stage in cost["stages"].values() for leg in stage["legs"])
-    assert cost["cpu_s"] == pytest.approx(own + cost["base"]["cpu_s"], abs=0.1)
-    assert set(cost["stages"]) == {"decoder", "tokens", "guided"}
-    assert set(cost["base"]["stages"]) == {"dictionary", "tokens", "guided"}
-
-
-@pytest.mark.parametrize(
-    ("only", "other"),
-    (("tokens", "dictionary"), ("decoder", "tokens"), ("guided", "dictionary")),
-)
-def test_one_stage_alone_leaves_the_other_as_it_was(trained, tmp_path, only, other):
-    base = tmp_path / "base"
-    shutil.copytree(trained, base)
-    (base / "training.json").write_text(json.dumps(summary(trained)))
-    assert going_on(base, tmp_path / "on", only=only, steps=40) == 0
-    before, after = load_file(base / "un0.safetensors"), load_file(tmp_path / "on/un0.safetensors")
-    same = {name for name, was in before.items() if torch.equal(after[name], was)}
-    assert {name for name in before if name.startswith(other)} <= same < set(before)
-
-
-def test_a_stage_that_no_base_goes_on_with_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="decoder, tokens"):
-        going_on(tmp_path, tmp_path / "on", only="dictionary")
-
-
-def test_a_base_without_its_cost_or_with_another_shape_is_refused(trained, tmp_path):
-    with pytest.raises(ConfigError, match="no training.json there"):
-        going_on(trained, tmp_path / "on")
-    with pytest.raises(AssetError, match="No file or folder"):
-        going_on(tmp_path / "none", tmp_path / "on")
-    with pytest.raises(ConfigError, match="the base has 4; a base may grow"):
-        un0.main("smoke", Leg(out=tmp_path / "on", base=trained, shape={"layers": 3}))
-
-
-def test_a_base_may_widen_its_trunk_and_draws_as_before(trained):
-    base = Un0.from_pretrained(trained).tokens
-    base.thaw()
-    wide = un0.reshaped(base, {"trunk": 288})
-    words, code = torch.tensor([[3, 4, 5] + [0] * 17]), torch.randint(2560, (1, 64))
-    assert torch.allclose(wide.loss(words, code), base.loss(words, code), atol=1e-5)
-    assert wide.shape.trunk == 288 and wide.shape.gate == base.shape.gate
-    with pytest.raises(ConfigError, match="the base has 256"):
-        un0.reshaped(base, {"trunk": 128})
-
-
-@pytest.mark.parametrize("given", [{"keep": 32, "proposals": 8}, {"gate": "tree"}])
-def test_a_base_with_another_gate_has_a_new_pool_that_writes_nothing(trained, given):
-    base = Un0.from_pretrained(trained).tokens
-    base.thaw()
-    other, none = un0.reshaped(base, given), un0.reshaped(base, {"gate": "none"})
-    words, code = torch.tensor([[3, 4, 5] + [0] * 17]), torch.randint(2560, (1, 64))
-    assert torch.allclose(other.loss(words, code), none.loss(words, code), atol=1e-5)
-    assert {key: getattr(other.shape, key) for key in given} == given
-    assert other.blocks[0].pool.shape == base.blocks[0].pool.shape
-    assert not torch.equal(other.blocks[0].pool, base.blocks[0].pool)
-
-
-def test_a_base_may_have_more_layers_and_draws_as_before(trained):
-    base = Un0.from_pretrained(trained).tokens
-    base.thaw()
-    deep = un0.reshaped(base, {"layers": base.shape.layers + 2})
-    words, code = torch.tensor([[3, 4, 5] + [0] * 17]), torch.randint(2560, (1, 64))
-    assert torch.allclose(deep.loss(words, code), base.loss(words, code), atol=1e-5)
-    deep.loss(words, code).backward()
-    new = deep.blocks[-1]
-    assert all(part.grad.abs().sum() > 0 for part in (new.out.weight, new.down.weight, new.pool))
-    with pytest.raises(ConfigError, match="the base has 4"):
-        un0.reshaped(base, {"layers": 1})
-
-
-def test_a_base_learns_to_sketch_first(trained, tmp_path):
-    shutil.copytree(trained, tmp_path / "base")
-    (tmp_path / "base/training.json").write_text(json.dumps(summary(trained)))
-    given = {"sketch": 4}
-    assert going_on(tmp_path / "base", tmp_path / "on", only="tokens", shape=given) == 0
-    (sketches,) = (tmp_path / "on").glob("sketches-4-*.npy")
-    assert np.load(sketches).shape == (200, 4)
-    model = Un0.from_pretrained(tmp_path / "on")
-    base = Un0.from_pretrained(trained)
-    assert model.generate(["a red circle on white"], [1]).shape == (1, 64, 64, 3)
-    assert "behind 4 of a smaller picture" in (tmp_path / "on/README.md").read_text()
-    text = ["a red circle on white"]
-    ours, theirs = (m.profile(text).multiply_adds for m in (model, base))
-    places = 5 + 64
-    assert ours["sparse"] / theirs["sparse"] == pytest.approx((places + 4) / places, rel=1e-3)
-    with pytest.raises(ConfigError, match="4 or 16 words"):
-        un0.token_model({"sketch": 5})
-
-
 def test_guidance_pulls_the_odds_beyond_those_of_the_caption():
     """By hand: the caption makes the second of two values likelier; guidance more so."""
     told, untold = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[0.0, 0.0]]])
@@ -274,30 +165,6 @@ def test_guidance_pulls_the_odds_beyond_those_of_the_caption():
     assert losses["best"] < losses["told"] < losses["untold"]
     odds = best.softmax(-1)
     assert losses["best"] == pytest.approx(-(odds * odds.log()).sum().item())
-
-
-def test_a_base_goes_on_without_its_pool_and_begins_as_it_draws_without(trained, tmp_path):
-    given = {"gate": "none", "trunk": 288}
-    base = Un0.from_pretrained(trained).tokens
-    base.thaw()
-    _, thin = un0._begin(Leg(out=tmp_path, base=trained, shape=given))
-    words, code = torch.tensor([[3, 4, 5] + [0] * 17]), torch.randint(2560, (1, 64))
-    whole = base.loss(words, code)
-    for block in base.blocks:
-        block.pool.data.zero_()
-    assert torch.allclose(thin.loss(words, code), base.loss(words, code), atol=1e-5)
-    assert not torch.allclose(thin.loss(words, code), whole, atol=1e-5)
-    shutil.copytree(trained, tmp_path / "base")
-    (tmp_path / "base/training.json").write_text(json.dumps(summary(trained)))
-    assert going_on(tmp_path / "base", tmp_path / "on", only="tokens", shape=given) == 0
-    model = Un0.from_pretrained(tmp_path / "on")
-    assert model.tokens.shape.trunk == 288 and model.tokens.shape.neurons == 0
-    captions, numbers = model.words(["a red circle on white"] * 3), uniforms([1, 2, 3])
-    fused = model.writer.generate(captions, numbers)
-    assert (fused == model.tokens.generate(captions, numbers)).float().mean() > 0.9
-    assert model.active(["a red circle on white"]) == {"parameter_bytes": 1.0}
-    with pytest.raises(ConfigError, match="the base has 256"):
-        un0._begin(Leg(out=tmp_path, base=trained, shape={"gate": "none", "trunk": 128}))
 
 
 @pytest.mark.parametrize(
@@ -339,102 +206,6 @@ def test_a_flipped_byte_in_the_weights_is_refused_with_the_remedy(trained, tmp_p
     (tmp_path / "un0.safetensors").write_bytes(broken)
     with pytest.raises(AssetError, match="train un0"):
         Un0.from_pretrained(tmp_path)
-
-
-def line(leg, steps):
-    """A stage that fits y = 2 x; its loss is known after each step."""
-    torch.manual_seed(0)
-    layer = torch.nn.Linear(1, 1)
-
-    def loss(rng, progress):
-        x = torch.from_numpy(rng.standard_normal((8, 1), dtype=np.float32))
-        return (layer(x) - 2 * x).square().mean()
-
-    return layer, Stage(
-        name="line", leg=leg, modules={"layer": layer}, loss=loss, steps=steps, lr=0.05
-    )
-
-
-def test_a_training_broken_off_ends_where_an_unbroken_one_ends(tmp_path):
-    whole, stage = line(Leg(out=tmp_path / "whole"), 40)
-    assert stage.run()
-    first, stage = line(Leg(out=tmp_path / "parts", limit_s=0.0), 40)
-    assert not stage.run()  # one step, then the leg is over
-    second, stage = line(Leg(out=tmp_path / "parts"), 40)
-    assert stage.run()
-    assert torch.equal(whole.weight, second.weight)
-    assert not torch.equal(first.weight, second.weight)
-
-
-def convolution(leg, hidden):
-    torch.manual_seed(0)
-    layers = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3), torch.nn.Conv2d(32, 16, 1))
-    layers.to(memory_format=torch.channels_last)
-
-    def loss(rng, progress):
-        x = torch.from_numpy(rng.standard_normal((2, 16, 8, 8), dtype=np.float32))
-        return (layers(x) - 1).square().mean()
-
-    return layers, Stage(
-        name="conv",
-        leg=leg,
-        modules={"layers": layers},
-        loss=loss,
-        steps=40,
-        lr=0.05,
-        hidden=hidden,
-        ema=0.9,
-    )
-
-
-@pytest.mark.parametrize("hidden", ((), ("layers.",)), ids=("AdamW", "Muon"))
-def test_moments_come_back_in_the_memory_format_of_their_weights(tmp_path, hidden):
-    whole, stage = convolution(Leg(out=tmp_path / "whole"), hidden)
-    assert stage.run()
-    _, stage = convolution(Leg(out=tmp_path / "parts", limit_s=0.0), hidden)
-    assert not stage.run()
-    parts, stage = convolution(Leg(out=tmp_path / "parts"), hidden)
-    assert stage.run()
-    assert all(
-        torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True)
-    )
-
-
-def test_a_state_of_another_optimiser_is_refused(tmp_path):
-    _, stage = convolution(Leg(out=tmp_path, limit_s=0.0), ())
-    assert not stage.run()
-    with pytest.raises(ConfigError, match="choose another out="):
-        convolution(Leg(out=tmp_path), ("layers.",))[1].run()
-
-
-def test_both_optimisers_learn(tmp_path):
-    for name, hidden in (("adamw", ()), ("muon", ("layers.",))):
-        _, stage = convolution(Leg(out=tmp_path / name), hidden)
-        assert stage.run()
-        row = json.loads((tmp_path / name / "conv" / "curve.jsonl").read_text().splitlines()[-1])
-        layers, _ = convolution(Leg(out=tmp_path), hidden)
-        x = torch.randn(8, 16, 8, 8)
-        before = (layers(x) - 1).square().mean().item()
-        assert row["loss"] < 0.9 * before
-
-
-def test_another_run_in_the_same_folder_is_refused(tmp_path):
-    assert line(Leg(out=tmp_path), 4)[1].run()
-    for leg, steps in ((Leg(out=tmp_path, seed=2), 4), (Leg(out=tmp_path), 8)):
-        with pytest.raises(ConfigError, match="choose another out="):
-            line(leg, steps)[1].run()
-
-
-def test_an_array_is_kept_whole_or_not_at_all(tmp_path):
-    def broken():
-        raise KeyboardInterrupt
-
-    path = tmp_path / "words.npy"
-    with pytest.raises(KeyboardInterrupt):
-        kept(path, broken)
-    assert not path.exists()
-    assert kept(path, lambda: np.arange(3)).tolist() == [0, 1, 2]
-    assert kept(path, broken).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("wrong", [{"seed": "abc"}, {"threads": "two"}, {"limit_s": -1}])
