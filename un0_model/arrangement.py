@@ -43,8 +43,8 @@ def _arranged(text: str, seed: int) -> str:
     first, joint, second = text.partition(AND)
     if joint and first.startswith("a "):
         coins = _drawn(seed, 1)[0]
-        things = (first, f"a {second}")
-        return joined(*(things[::-1] if coins & 1 else things), RELATIONS[0 if coins & 2 else 1])
+        pair = (first, f"a {second}")
+        return joined(*(pair[::-1] if coins & 1 else pair), RELATIONS[0 if coins & 2 else 1])
     number, _, things = text.partition(" ")
     if number in NUMBERS[1:] and " and " not in things:
         taken = np.argsort(np.frombuffer(_drawn(seed, 8 * PLACES), "<u8"))[: NUMBERS.index(number)]
