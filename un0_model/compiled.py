@@ -2,7 +2,8 @@
 
 Numba's own cache looks at a function's file alone and would go on with old code of the functions it
 calls in other files. Functions are inlined where they are called: else a process that compiles them
-and one that finds them compiled may run different copies, whose sums run in different orders.
+and one that finds them compiled may run different copies, whose sums run in different orders. Those
+that are exact in any order may stay `apart`, which compiles sooner.
 """
 
 from __future__ import annotations
@@ -16,16 +17,25 @@ from typing import Any
 
 import numba
 
-__all__ = ["compiled"]
+__all__ = ["apart", "compiled"]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles on the first call, without Python's lock; sums may run in any order."""
+    return _jit(function, forceinline=True)
+
+
+def apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, called where it is called: for functions that round nothing."""
+    return _jit(function)
+
+
+def _jit(function: Callable[..., Any], **how: bool) -> Callable[..., Any]:
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _folder(numba.config.CACHE_DIR)
     try:
-        return numba.njit(
-            fastmath=True, forceinline=True, cache=True, error_model="numpy", nogil=True
-        )(function)
+        return numba.njit(fastmath=True, cache=True, error_model="numpy", nogil=True, **how)(
+            function
+        )
     finally:
         numba.config.CACHE_DIR = before
 

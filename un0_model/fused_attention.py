@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from un0_model.compiled import compiled
+from un0_model.compiled import apart, compiled
 from un0_model.fused_layers import number, size
 from un0_model.tokens import Shape
 from un0_model.vnni import COLUMNS, product
@@ -89,21 +89,27 @@ def keep(split, n, image, at, i, cache, scratch):
             value_step[b, i, h, place] = value_top / np.float32(127)
 
 
-@compiled
+@apart
 def copy_places(source, a, target, b):
     """Image a's places of one cache into image b's of another, as many as both have."""
     tiles = min(source.keys.shape[3], target.keys.shape[3])
     places = tiles * COLUMNS
     for i in range(source.keys.shape[1]):
         for h in range(source.keys.shape[2]):
-            target.keys[b, i, h, :tiles] = source.keys[a, i, h, :tiles]
-            target.key_step[b, i, h, :places] = source.key_step[a, i, h, :places]
-            target.key_shift[b, i, h, :places] = source.key_shift[a, i, h, :places]
+            tile = source.keys[a, i, h, 0].size
+            _copy(source.keys[a, i, h].ravel(), target.keys[b, i, h].ravel(), tiles * tile)
+            _copy(source.key_step[a, i, h], target.key_step[b, i, h], places)
+            _copy(source.key_shift[a, i, h], target.key_shift[b, i, h], places)
             for part in range(source.values.shape[3]):
-                target.values[b, i, h, part, : places // 4] = source.values[
-                    a, i, h, part, : places // 4
-                ]
-            target.value_step[b, i, h, :places] = source.value_step[a, i, h, :places]
+                these, those = source.values[a, i, h, part], target.values[b, i, h, part]
+                _copy(these.ravel(), those.ravel(), places // 4 * these[0].size)
+            _copy(source.value_step[a, i, h], target.value_step[b, i, h], places)
+
+
+@apart
+def _copy(source, target, count):
+    for j in range(count):  # not a slice: that is slow to compile
+        target[j] = source[j]
 
 
 @compiled

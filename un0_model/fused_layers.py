@@ -18,6 +18,7 @@ from un0_model.vnni import multiply, pack
 __all__ = [
     "BLOCK",
     "Layers",
+    "add",
     "array",
     "finish",
     "in_blocks",
@@ -26,6 +27,7 @@ __all__ = [
     "norm",
     "norm_of",
     "number",
+    "put",
     "size",
 ]
 
@@ -98,6 +100,20 @@ def linear(x, n, signed, layers, i, scratch, out):
     _round_rows(x, n, signed, rows, step)
     multiply(rows, n, layers.tiles[i], sums)
     finish(sums, n, step, layers, i, out)
+
+
+@compiled
+def put(row, numbers):
+    """row[:] = numbers; a loop, because numba compiles slices slowly."""
+    for j in range(row.shape[0]):
+        row[j] = numbers[j]
+
+
+@compiled
+def add(row, numbers):
+    """row[:] += numbers, likewise."""
+    for j in range(row.shape[0]):
+        row[j] += numbers[j]
 
 
 @compiled

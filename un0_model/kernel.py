@@ -22,7 +22,18 @@ from un0_model.dictionary import LEVELS
 from un0_model.every_neuron import EveryNeuron, counts, every_neuron, serve, widest
 from un0_model.fused_attention import Cache, attend, copy_places, empty_cache, keep
 from un0_model.fused_gate import choose, gather_layers
-from un0_model.fused_layers import BLOCK, Layers, array, in_blocks, layers_of, linear, norm, norm_of
+from un0_model.fused_layers import (
+    BLOCK,
+    Layers,
+    add,
+    array,
+    in_blocks,
+    layers_of,
+    linear,
+    norm,
+    norm_of,
+    put,
+)
 from un0_model.gate import HashLearned, Route
 from un0_model.tokens import PLAIN, Sampling, TokenModel
 from un0_model.vnni import COLUMNS
@@ -83,14 +94,16 @@ def _ask(x, n, i, net, scratch, y, triple):
 def _answer(x, n, i, net, scratch, z, y, hidden):
     """Adds block i's attention z and trunk to n rows; z then holds what gated neurons read."""
     linear(z, n, True, net.out, i, scratch, y)
-    x[:n] += y[:n]
+    for b in range(n):
+        add(x[b], y[b])
     norm(x, n, net.norm_b[i, 0], net.norm_b[i, 1], z)
     linear(z, n, True, net.up, i, scratch, hidden)
     for b in range(n):
         for j in range(hidden.shape[1]):
             hidden[b, j] = max(hidden[b, j], np.float32(0.0))
     linear(hidden, n, False, net.down, i, scratch, y)
-    x[:n] += y[:n]
+    for b in range(n):
+        add(x[b], y[b])
 
 
 @compiled
@@ -129,7 +142,8 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
             copy_places(read, slot[first + b], cache, b)
             continue
         for p in range(known):
-            x[p] = net.word[words[first + b, p]] + net.place[p]
+            put(x[p], net.place[p])
+            add(x[p], net.word[words[first + b, p]])
             image[p], at[p], count[p] = b, p, known
         for i in range(layers):
             _ask(x, known, i, net, scratch, y, triple)
@@ -141,16 +155,16 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
             copy_places(cache, b, read, slot[first + b])
     for t in range(code.shape[1]):  # tokens: the block's images side by side
         for b in range(n):
-            x[b] = net.place[caption + t]
+            put(x[b], net.place[caption + t])
             image[b], at[b], count[b] = b, lengths[first + b] + t, lengths[first + b] + t + 1
             row = net.seen.shape[0] - 1  # starts a picture
             if t == 0:
-                x[b] += net.seen[row]
+                add(x[b], net.seen[row])
             else:
                 left = code[first + b, t - 1]
                 for q in range(levels.shape[0] - 1, -1, -1):
                     row -= levels[q]
-                    x[b] += net.seen[row + left % levels[q]]
+                    add(x[b], net.seen[row + left % levels[q]])
                     left //= levels[q]
         for i in range(layers):
             _ask(x, n, i, net, scratch, y, triple)

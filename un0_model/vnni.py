@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from un0_model.compiled import compiled
+from un0_model.compiled import apart, compiled
 
 __all__ = ["COLUMNS", "DEPTH", "multiply", "pack", "product"]
 
@@ -129,7 +129,7 @@ def _tile(rows: int):
 _tile_8, _tile_4, _tile_2, _tile_1 = (_tile(rows) for rows in (ROWS, 4, 2, 1))
 
 
-@compiled
+@apart
 def product(x, stride, n, weight, tile_bytes, tiles, depth, out, out_stride, more):
     """`multiply` by addresses: sums int32 [n, 32 tiles] of bytes [n, 4 depth] and packed tiles.
 
