@@ -69,7 +69,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "batch": 8,
     },
 }
-LATE = ("counting", "binding", "size", "text", "emblem")  # what it draws worst, ADR 0015
+LATE = ("counting", "size", "text")  # what it draws worst, ADR 0015
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 DROPPED, EMPTY = 0.1, 1  # captions, and the one word that stands for none, as in `numbered`
 GUIDANCE = 0.7  # how far beyond the captioned odds, in differences to those without a caption
