@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["AND", "NUMBERS", "RELATIONS", "arranged_by_seed", "joined", "spread"]
+__all__ = ["AND", "NUMBERS", "PLACES", "RELATIONS", "arranged_by_seed", "joined", "spread"]
 
 AND = " and a "
 RELATIONS = ("above", "left of")  # of the thing named first
@@ -31,7 +31,7 @@ def spread(things: str, thirds: Sequence[int]) -> str:
 
 
 def arranged_by_seed(texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    """Captions as each seed arranges them; those of other kinds as they are.
+    """Captions as each seed arranges them; those of other kinds, or arranged before, as they are.
 
     `a X and a Y` is `a X above and a Y`, `a Y left of and a X` ...; `two X` is `no above two above
     no X`, `one above no above one X` ...
@@ -40,18 +40,20 @@ def arranged_by_seed(texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
 
 
 def _arranged(text: str, seed: int) -> str:
-    first, joint, second = text.partition(AND)
-    if joint and first.startswith("a "):
+    plain = " ".join(text.lower().split())
+    first, joint, second = plain.partition(AND)
+    if joint and first.startswith("a ") and not first.endswith(RELATIONS) and AND not in second:
         coins = _drawn(seed, 1)[0]
         pair = (first, f"a {second}")
         return joined(*(pair[::-1] if coins & 1 else pair), RELATIONS[0 if coins & 2 else 1])
-    number, _, things = text.partition(" ")
-    if number in NUMBERS[1:] and " and " not in things:
+    number, _, things = plain.partition(" ")
+    alone = things and " and " not in things and not things.startswith(RELATIONS)
+    if number in NUMBERS[1:] and alone:
         taken = np.argsort(np.frombuffer(_drawn(seed, 8 * PLACES), "<u8"))[: NUMBERS.index(number)]
         return spread(things, np.bincount(3 * taken // PLACES, minlength=3).tolist())
     return text
 
 
 def _drawn(seed: int, size: int) -> bytes:
-    """Random bytes."""
-    return hashlib.shake_128(seed.to_bytes(8, "little")).digest(size)
+    """So many bytes that the seed alone decides."""
+    return hashlib.shake_128(int(seed).to_bytes(8, "little")).digest(size)

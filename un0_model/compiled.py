@@ -26,7 +26,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def apart(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same, called where it is called: for functions that round nothing."""
+    """The same, not inlined: for functions that round nothing."""
     return _jit(function)
 
 

@@ -119,7 +119,7 @@ class Un0:
     def words(self, texts: Sequence[str], seeds: Sequence[int] | None = None) -> Tensor:
         """Captions to word numbers int64 [B, W]; unknown words are left out, long captions cut.
 
-        The seeds say how two things are arranged, where weights were trained to be told.
+        The seeds say how things are arranged, where weights were trained to be told.
         """
         if seeds is not None and self.config.get("arranged"):
             texts = arranged_by_seed(texts, seeds)
@@ -166,10 +166,13 @@ class Un0:
             code = self._noted.generate(stage, self.uniforms(seeds), self.sampling)
         return self.decoder(code)
 
-    def profile(self, texts: Sequence[str]) -> WorkProfile:
-        """Counted work of one image, mean over captions: multiply-adds and bytes by part."""
+    def profile(self, texts: Sequence[str], seeds: Sequence[int] | None = None) -> WorkProfile:
+        """Counted work of one image, mean over captions: multiply-adds and bytes by part.
+
+        Without seeds the captions are read as they are.
+        """
         s = self.tokens.shape
-        words = self.words(texts)
+        words = self.words(texts, seeds)
         decided, decided_by = self.tokens.gate.touched(words)
         read = float((words > 0).sum(-1).float().mean())
         places = read + s.written  # padding is never computed

@@ -82,4 +82,5 @@ class Un0System:
 
     def profile(self, requests: Sequence[Request]) -> WorkProfile:
         """Multiply-adds and bytes of one image by part, mean over the requests."""
-        return self._un0.profile([request.prompt.text for request in requests])
+        texts = [request.prompt.text for request in requests]
+        return self._un0.profile(texts, [request.seed for request in requests])

@@ -1,13 +1,15 @@
 """Captions of two things, or of equal ones, say where they stand, as the picture or a seed says."""
 
 import collections
+import itertools
+import math
 
 import numpy as np
 
 from suites.proc.render import render
 from suites.proc.scene import caption, held_out
 from suites.proc.train import draw_batch
-from suites.proc.words import COUNTS
+from suites.proc.words import COLOURS, COUNTS
 from suites.proc.words import RELATIONS as OF_THE_SUITE
 from un0_model.arrangement import NUMBERS, PLACES, RELATIONS, arranged_by_seed
 from un0_model.recipes.scenes import arranged
@@ -20,6 +22,11 @@ ALONE = (
     "a green field with a low horizon at night and no moon",
     "a red circle above a blue star",
     "two red circles and a blue star",
+    "a red circle and a blue star and a green ring",
+    "two",
+    "a red circle above and a blue star",
+    "a small blue star left of and a large red circle",
+    "two above one above no red stars",
 )
 
 
@@ -100,9 +107,9 @@ def test_a_seed_spreads_equal_things_as_pictures_have_them():
             (count, True, "red stars")
         }
         seen = collections.Counter(each for each, _ in found)
-        assert all(
-            abs(seen[each[::-1]] - n) < 60 for each, n in seen.items()
-        )  # up as often as down
+        for each in itertools.product(range(4), repeat=3):
+            ways = math.prod(math.comb(3, n) for n in each) * (sum(each) == count)
+            assert abs(seen[each] - 500 * ways / math.comb(PLACES, count)) < 60
 
 
 def test_a_picture_says_how_its_equal_things_are_spread():
@@ -113,3 +120,18 @@ def test_a_picture_says_how_its_equal_things_are_spread():
         spread, things = thirds(text)
         assert sum(spread) == spec["count"] and things == caption(spec).split(" ", 1)[1]
         assert thirds(arranged(spec, image[::-1])) == (spread[::-1], things)
+
+
+def test_equal_things_are_read_where_they_are():
+    image = np.full((64, 64, 3), 248, np.uint8)
+    for row, col in ((12, 10), (12, 50), (52, 30)):
+        image[row - 6 : row + 6, col - 6 : col + 6] = COLOURS["red"]
+    spec = {"category": "counting", "count": 3, "colour": "red", "shape": "square"}
+    assert arranged(spec, image) == "two above no above one red squares"
+
+
+def test_a_seed_and_a_caption_are_read_as_elsewhere():
+    """Seeds of numpy, capitals and spaces: as `uniforms` and `numbered` take them."""
+    (text,) = arranged_by_seed(["two red stars"], [7])
+    assert arranged_by_seed(["Two  red stars"], [np.int64(7)]) == [text]
+    assert arranged_by_seed([text], [8]) == [text]

@@ -48,9 +48,19 @@ same = (found == expected).float().mean(1)
 assert (same[:, None] > 0.9).sum() >= 2, same
 assert not without.equal(found)
 """
+WIDE = """
+import torch
+from un0_model.graphed import GraphedTokens
+from un0_model.integer import rounded
+layers = [rounded(torch.nn.Linear(width, 8), signed=True) for width in (64, 4096)]
+model = torch.nn.Sequential(*layers)
+model.shape = None
+GraphedTokens(model)
+assert [layer.exact for layer in layers] == [torch.float32, torch.float64]
+"""
 
 
-@pytest.mark.parametrize("program", [KERNEL, WRITER], ids=["kernel", "writer"])
+@pytest.mark.parametrize("program", [KERNEL, WRITER, WIDE], ids=["kernel", "writer", "wide"])
 def test_it_draws_as_the_reference(program):
     """In a process of its own: Triton reads how it shall run when it is first imported."""
     environment = {**os.environ, "TRITON_INTERPRET": "1"}

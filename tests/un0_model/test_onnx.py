@@ -29,6 +29,7 @@ def exported(tmp_path_factory):
 def test_the_graphs_draw_the_reference_s_pictures_in_any_batch(exported):
     shipped = assets.resolve("package:un0_model/weights/un0")
     model, graphs = Un0.from_pretrained(shipped), OnnxUn0(exported, threads=1)
+    model.config["arranged"] = graphs.arranged = True
     seeds = list(range(len(TEXTS)))
     words, noise = model.words(TEXTS, seeds), uniforms(seeds)
     code = model.tokens.generate(words, noise, graphs.sampling)

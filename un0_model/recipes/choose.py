@@ -25,7 +25,7 @@ import torch
 import yaml
 from diffusers import AutoencoderTiny
 
-from harness.errors import in_one_line
+from harness.errors import ConfigError, in_one_line
 from harness.protocols import System
 from harness.records import Prompt, Request
 from harness.stats import cluster_interval
@@ -77,10 +77,15 @@ MARGIN = 0.03  # of verified content: the claims' own
 
 def main(arguments: Sequence[str]) -> int:
     """Prints what was found for a name, and writes it."""
-    name, asked = arguments[0], arguments[1] if len(arguments) > 1 else "100"
-    path = FOLDER / "training" / f"choice-{name}.json"
     special = {"ceilings": _ceilings, "dense-optimised": _optimised, "cache": _cache}
     special |= {"cosine": _cosine}
+    name, asked = arguments[0] if arguments else "", arguments[1] if len(arguments) > 1 else "100"
+    if name not in {*special, *SETTINGS} or not (asked == "speed" or asked.isdecimal()):
+        names = ", ".join(sorted({*special, *SETTINGS}))
+        raise ConfigError(
+            f"choose {name} {asked}: name one of {names}, then a number of prompts or `speed`."
+        )
+    path = FOLDER / "training" / f"choice-{name}.json"
     if name in special:
         found = special[name]()
     elif asked == "speed":
@@ -205,7 +210,8 @@ def _cache() -> dict[str, Any]:
         for size in (100, 1000):
             cache = CaptionCache(un0.tokens.shape, size)
             for first in range(0, len(texts), 16):
-                cache.find(un0.words(texts[first : first + 16]).numpy())
+                some = texts[first : first + 16]
+                cache.find(un0.words(some, range(first, first + len(some))).numpy())
             share = cache.hits / (cache.hits + cache.misses)
             found["hit_rate"][f"{name}, {size} captions"] = round(share, 4)
     found["patterns"] = _patterns(un0, asked["diverse"])
@@ -258,8 +264,9 @@ def _patterns(un0: Un0, texts: Sequence[str]) -> dict[str, float]:
     codes = []
     for first in range(0, len(texts), 16):
         some = texts[first : first + 16]
-        noise = un0.uniforms(range(first, first + len(some)))
-        codes.append(un0.writer.generate(un0.words(some), noise, un0.sampling))
+        seeds = range(first, first + len(some))
+        noise = un0.uniforms(seeds)
+        codes.append(un0.writer.generate(un0.words(some, seeds), noise, un0.sampling))
     code, found = torch.cat(codes).view(-1, SIDE, SIDE).numpy(), {}
     for reach in range(4):
         framed = np.pad(code, ((0, 0), (reach, reach), (reach, reach)), constant_values=-1)

@@ -30,7 +30,7 @@ from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes
 from un0_model.recipes.training import Stage, fingerprint, kept
 
-__all__ = ["BUDGETS", "answer", "drawn", "loaded", "main", "numbered", "save"]
+__all__ = ["BUDGETS", "answer", "drawn", "loaded", "main", "save", "tokenised"]
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "cpu": {
@@ -221,7 +221,7 @@ def _denoiser_stage(
 ) -> bool:
     scale = pipe.vae.config.scaling_factor
     count = len(scenes)
-    encoded = numbered(pipe, [*scenes.captions, ""])
+    encoded = tokenised(pipe, [*scenes.captions, ""])
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
         index = scenes.draw(rng, size["batch"], lean=leg.base is not None)
@@ -249,7 +249,7 @@ def _denoiser_stage(
     ).run()
 
 
-def numbered(pipe: PixArtAlphaPipeline, texts: Sequence[str]) -> Any:
+def tokenised(pipe: PixArtAlphaPipeline, texts: Sequence[str]) -> Any:
     """Captions as the text encoder reads them: `input_ids` and `attention_mask` [n, 20]."""
     return pipe.tokenizer(
         list(texts),

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from harness.errors import ConfigError
 from suites.proc.train import draw_batch
 from un0_model import dense
-from un0_model.recipes.dense import answer, drawn, loaded, numbered, save
+from un0_model.recipes.dense import answer, drawn, loaded, save, tokenised
 from un0_model.recipes.leg import Leg
 from un0_model.recipes.training import Stage, fingerprint, kept
 
@@ -122,7 +122,7 @@ def _student_stage(
     size: dict[str, Any],
     leg: Leg,
 ) -> bool:
-    encoded = numbered(pipe, texts)
+    encoded = tokenised(pipe, texts)
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
         index = torch.from_numpy(rng.integers(len(noise), size=size["batch"]))

@@ -22,7 +22,7 @@ import hydra.utils
 import numpy as np
 import yaml
 
-from harness.errors import in_one_line
+from harness.errors import ConfigError, in_one_line
 from harness.inputs import OWN_KEYS
 from harness.metrics.clip import Judge
 from harness.metrics.frechet import frechet_distance, gaussian
@@ -40,6 +40,9 @@ SAID = ("steps", "guidance", *Sampling._fields)  # settings that a picture depen
 
 def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "standing.json") -> int:
     """Prints how each system stands, and writes it in place of what was known of it."""
+    for name in (argument.partition("=")[0] for argument in arguments):
+        if not (CONF / f"{name}.yaml").is_file():
+            raise ConfigError(f"there is no conf/system/{name}.yaml; name a system of that folder.")
     prompts, rng = load_set("val").prompts, np.random.default_rng(0)
     judge = Judge(SUITE / "judge")
     reference = gaussian(load_reference(SUITE / "reference").features.astype(np.float64))

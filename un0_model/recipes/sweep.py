@@ -22,8 +22,9 @@ import matplotlib.pyplot as plt
 import torch
 
 from harness.errors import ConfigError, in_one_line
+from harness.records import Prompt
 from harness.systems.un0 import Un0System
-from suites.proc.sets import load_set
+from suites.proc.sets import load_set, request_seed
 from un0_model.bench import BATCH, STAGES, gate_stages, in_turns, long_captions, one_thread
 from un0_model.pipeline import WEIGHTS, Un0
 from un0_model.recipes.choose import FOLDER, drawn, judged, shares
@@ -35,6 +36,8 @@ IMAGES = Path("docs/images")
 
 def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "sweep.json") -> int:
     """Prints a row a model, by active fraction, and writes them."""
+    if not arguments:
+        raise ConfigError("no model to sweep over: name folders of `un0bench train un0`.")
     models = sorted(map(Un0.from_pretrained, arguments), key=lambda model: model.tokens.shape.keep)
     if without := [str(model.folder) for model in models if not model.tokens.shape.keep]:
         raise ConfigError(f"{', '.join(without)} has no pool of which a share could serve.")
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "sweep.jso
             rows.append(
                 {
                     "kept": shape.keep,
-                    "active": _served(model, [p.text for p in prompts]) / shape.neurons,
+                    "active": _served(model, prompts) / shape.neurons,
                     "seconds": whole / BATCH,
                     "decides": (whole - decided) / whole,
                     "fetches": (decided - gathered) / whole,
@@ -69,11 +72,13 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "sweep.jso
     return 0
 
 
-def _served(model: Un0, texts: Sequence[str]) -> float:
-    """Neurons of a layer that serve an image, mean over captions and layers."""
-    gains = [
-        model.writer.route(model.words(texts[i : i + 100])).gain for i in range(0, len(texts), 100)
-    ]
+def _served(model: Un0, prompts: Sequence[Prompt]) -> float:
+    """Neurons of a layer that serve an image, mean over prompts and layers."""
+    gains = []
+    for i in range(0, len(prompts), 100):
+        some = prompts[i : i + 100]
+        words = model.words([p.text for p in some], [request_seed(p.id, 0) for p in some])
+        gains.append(model.writer.route(words).gain)
     return float((torch.cat(gains) > 0).sum(-1).float().mean())
 
 

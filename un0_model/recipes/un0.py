@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.errors import ConfigError
-from suites.proc.scene import caption
 from suites.proc.sets import load_set, request_seed, select
 from suites.proc.train import draw_batch
 from suites.proc.verify import verify
@@ -70,6 +69,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
     },
 }
 LATE = ("counting", "size", "text")  # what it draws worst, ADR 0015
+ARRANGED = "pairs and numbers told"  # of the captions, for who resumes: ADR 0024
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 DROPPED, EMPTY = 0.1, 1  # captions, and the one word that stands for none, as in `numbered`
 GUIDANCE = 0.7  # how far beyond the captioned odds, in differences to those without a caption
@@ -249,7 +249,7 @@ def _tokens_stage(
             return model.loss(given, code, noise)
 
     new_gate = not leg.base or has_new_pool(leg.shape)
-    told = f"{model.shape}, {DROPPED:g} of the captions dropped"
+    told = f"{model.shape}, {DROPPED:g} of the captions dropped, {ARRANGED}"
     decay = 0.8 if leg.base else 0.25
     return _token_stage(
         "tokens", model, dictionary, loss, size, leg, lr=2e-3, decay=decay, told=told
@@ -275,7 +275,7 @@ def _guided_stage(
                 free = teacher.expected(_no_caption(given), code)
             return guided_loss(model.expected(given, code), asked, free)
 
-    told = f"{model.shape}, guidance {GUIDANCE:g} of {fingerprint(teacher)}"
+    told = f"{model.shape}, guidance {GUIDANCE:g} of {fingerprint(teacher)}, {ARRANGED}"
     return _token_stage("guided", model, dictionary, loss, size, leg, lr=1e-3, decay=1.0, told=told)
 
 
@@ -350,7 +350,7 @@ def _drawn(model: TokenModel, dictionary: Dictionary, device: str, path: Path) -
 def ship(model: TokenModel, dictionary: Dictionary, out: Path) -> None:
     """Counts the neurons chosen in 20,000 requests, rounds to integers, writes the files."""
     s, rng = model.shape, np.random.default_rng(20_000)
-    texts = [caption(s) for s in draw_batch(rng, 20_000)[0]]
+    texts = arranged_by_seed(draw_batch(rng, 20_000)[1], range(20_000))
     chosen = torch.zeros(s.layers, s.neurons, dtype=torch.bool)
     layer = torch.arange(s.layers)[:, None].expand(-1, s.keep)
     for i in range(0, len(texts), 500):

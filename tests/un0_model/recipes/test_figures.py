@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.errors import ConfigError
 from suites.proc.sets import load_set
 from un0_model import bench
 from un0_model.pipeline import Un0
-from un0_model.recipes import standing, sweep, un0
+from un0_model.recipes import choose, standing, sweep, un0
 from un0_model.recipes.leg import Leg
 
 PROMPTS = load_set("val").prompts[:20]
@@ -44,5 +45,20 @@ def test_standing_names_system_settings_and_weights_once(trained, tmp_path, monk
 def test_a_folder_that_is_none_is_told_in_one_line(tmp_path):
     program = [sys.executable, "-m", "un0_model.recipes.sweep", str(tmp_path)]
     done = subprocess.run(program, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("un0bench: no config.json in") and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("un0bench: no config.json in")
+
+
+@pytest.mark.parametrize(
+    ("program", "given", "says"),
+    (
+        (standing, ["none"], "conf/system/none.yaml"),
+        (choose, [], "cosine, dense"),
+        (choose, ["none"], "cosine, dense"),
+        (choose, ["un0", "few"], "a number of prompts"),
+        (sweep, [], "name folders"),
+    ),
+)
+def test_a_name_that_is_none_is_refused_before_anything_is_written(program, given, says):
+    with pytest.raises(ConfigError, match=says):
+        program.main(given)

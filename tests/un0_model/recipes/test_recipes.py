@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.errors import AssetError, ConfigError
 from harness.systems.un0 import Un0System
+from un0_model.arrangement import arranged_by_seed
 from un0_model.pipeline import Un0
 from un0_model.recipes import un0
 from un0_model.recipes.judge import word_merges
@@ -69,6 +70,9 @@ def test_the_seed_says_how_two_things_are_arranged(trained):
     for seed, row in zip(seeds, rows, strict=True):
         code = model.writer.generate(row, model.uniforms([seed]), model.sampling)
         assert np.array_equal(model.generate([pair], [seed]), model.decoder(code))
+    # and so does what is counted of it
+    assert model.profile([pair], [3]) == model.profile(arranged_by_seed([pair], [3]))
+    assert model.profile([pair], [3]) != model.profile([pair])
     model.config["arranged"] = False
     assert all(model.words([pair], [seed]).equal(model.words([pair])) for seed in seeds)
 
