@@ -27,7 +27,6 @@ __all__ = [
     "norm",
     "norm_of",
     "number",
-    "put",
     "size",
 ]
 
@@ -103,17 +102,10 @@ def linear(x, n, signed, layers, i, scratch, out):
 
 
 @compiled
-def put(row, numbers):
-    """row[:] = numbers; a loop, because numba compiles slices slowly."""
+def add(row, more):
+    """row[:] += more; a loop, because numba compiles slices slowly."""
     for j in range(row.shape[0]):
-        row[j] = numbers[j]
-
-
-@compiled
-def add(row, numbers):
-    """row[:] += numbers, likewise."""
-    for j in range(row.shape[0]):
-        row[j] += numbers[j]
+        row[j] += more[j]
 
 
 @compiled

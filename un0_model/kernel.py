@@ -32,7 +32,6 @@ from un0_model.fused_layers import (
     linear,
     norm,
     norm_of,
-    put,
 )
 from un0_model.gate import HashLearned, Route
 from un0_model.tokens import PLAIN, Sampling, TokenModel
@@ -142,8 +141,7 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
             copy_places(read, slot[first + b], cache, b)
             continue
         for p in range(known):
-            put(x[p], net.place[p])
-            add(x[p], net.word[words[first + b, p]])
+            x[p] = net.place[p] + net.word[words[first + b, p]]
             image[p], at[p], count[p] = b, p, known
         for i in range(layers):
             _ask(x, known, i, net, scratch, y, triple)
@@ -155,7 +153,7 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
             copy_places(cache, b, read, slot[first + b])
     for t in range(code.shape[1]):  # tokens: the block's images side by side
         for b in range(n):
-            put(x[b], net.place[caption + t])
+            x[b] = net.place[caption + t]
             image[b], at[b], count[b] = b, lengths[first + b] + t, lengths[first + b] + t + 1
             row = net.seen.shape[0] - 1  # starts a picture
             if t == 0:
