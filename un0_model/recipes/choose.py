@@ -54,11 +54,9 @@ DENSE: dict[str, Any] = {
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "un0": [
-        *({"temperature": t, "min_p": p} for t, p in ((0.8, 0.05), (1.0, 0.05), (1.0, 0.1))),
-        *(
-            {"temperature": t, "min_p": p, "sure": 0.7, "rare": r}
-            for t, p, r in ((0.7, 0.1, 0.02), (0.8, 0.05, 0.05), (0.9, 0.05, 0.02))
-        ),
+        *({"temperature": t, "min_p": p} for t, p in ((0.8, 0.05), (1.0, 0.1))),
+        {"temperature": 0.7, "min_p": 0.1, "sure": 0.7, "rare": 0.02},
+        *({"temperature": t, "min_p": 0.1, "sure": 0.7, "rare": 0.05} for t in (0.4, 0.5, 0.6)),
     ],
     "dense": [{"guidance": g} for g in (1.5, 2.0, 2.5, 3.0, 4.0, 6.0)],
 }

@@ -73,7 +73,7 @@ ARRANGED = "pairs and numbers told"  # of the captions, for who resumes: ADR 002
 PICTURES = 16  # a batch of the dictionary: many small steps learn faster here than few large ones
 DROPPED, EMPTY = 0.1, 1  # captions, and the one word that stands for none, as in `numbered`
 GUIDANCE = 0.35  # how far beyond the captioned odds, in differences to those without a caption
-SAMPLING = Sampling(temperature=0.7, min_p=0.1, sure=0.7, rare=0.02)  # ADR 0027
+SAMPLING = Sampling(temperature=0.5, min_p=0.1, sure=0.7, rare=0.05)  # ADR 0027
 HIDDEN = (".qkv.", ".out.", ".up.", ".down.", ".head.")
 RATES = {"pool": 2.0, "_key": 2.0, "gate.key": 2.0, "gate.node": 2.0, "gate.bias": 2.0}
 
