@@ -162,7 +162,11 @@ def _claims(arguments: argparse.Namespace) -> int:
             quantity = claim.quantity.replace("_", " ")
             print(f"    {quantity} {direction} {claim.threshold:g}{where}")
         for endpoint in claim.endpoints:
-            print(f"    quality: {endpoint.metric} ({endpoint.kind}), margin {endpoint.margin:g}")
+            share = f", defect_share {endpoint.defect_share:g}" if endpoint.defect_share else ""
+            print(
+                f"    quality: {endpoint.metric} ({endpoint.kind}), margin "
+                f"{endpoint.margin:g}{share}"
+            )
     return 0
 
 

@@ -32,7 +32,6 @@ from harness.replay import replay_gate
 from harness.steady import STEADY, lead_in, steady
 from harness.windows import (
     Asked,
-    Batch,
     Served,
     asked,
     batch_rows,
@@ -66,6 +65,7 @@ def measure(session: Session) -> None:
                 core = session.draws.core(block.core)  # identical requests for both systems
                 for worker in (candidate, baseline) if order == "AB" else (baseline, candidate):
                     session.window(worker, core, block)  # the other one is stopped meanwhile
+            session.gate(candidate)
     with session.load(session.candidate) as candidate:
         session.warm_up(candidate)
         session.latency(candidate)
@@ -203,11 +203,17 @@ class Session:
         self._record(window, served, written)
 
     def gate(self, worker: Worker) -> None:
-        """Replays the candidate without parts of its gate's work, where it can be (replay.py)."""
+        """Replays the candidate without parts of its gate's work, where it can be (replay.py).
+
+        A round for every finished pair that has none: this start's, and those a kill cut off.
+        """
         system = self._plan_of(worker)
-        if self.gated and worker.replays and on_processors(system.device, self.accelerated):
-            self.step(f"gate {worker.name}", 0, 0)
-            replay_gate(worker, self.journal, self.plan, system.batch, self._fillers(worker))
+        if not (self.gated and worker.replays and on_processors(system.device, self.accelerated)):
+            return
+        have = {r.window.pair for r in self.journal.records if r.window.kind == "gate"}
+        for pair in sorted({b.pair for b in self.journal.blocks if not b.void} - have):
+            stream = self._asked(worker, self._open("gate", worker.name), ()).batches
+            replay_gate(worker, self.journal, pair, system.batch, stream, self.plan.gate_s)
 
     def null(self, nth: int) -> None:
         """Audits the constant image, alone, before the first and after the last block."""
@@ -337,10 +343,6 @@ class Session:
             expected_batches=math.ceil(self._min_s / batch_s) if core else 1,
             rng=self.draws.rng(number),
         )
-
-    def _fillers(self, worker: Worker) -> Callable[[int], Iterator[Batch]]:
-        """Fresh fillers without end, numbered as those of a window."""
-        return lambda number: self._asked(worker, number, ()).batches
 
     def _metered(
         self,

@@ -29,8 +29,7 @@ class Plan:
     latency_requests: int = 100
     latency_s: float = 5.0
     latency_limit_s: float = 20.0
-    gate_rounds: int = 20
-    gate_limit_s: float = 90.0
+    gate_s: float = 8.0
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -72,7 +72,8 @@ def _endpoint(
         text = (
             f"Frechet distance at infinite n of {candidate}, less the share of {baseline}'s that "
             f"is allowed: {found.estimate:+.4f} (95% interval {found.low:+.4f} to "
-            f"{found.high:+.4f}, n = {found.n} images); equal quality needs 0 or less."
+            f"{found.high:+.4f}, n = {found.n} images); equal quality needs "
+            f"{found.threshold:.4f} or less."
         )
         if floor is not None:
             text += f" Fresh reference renders stand at {floor:.4f}."

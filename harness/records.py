@@ -191,7 +191,7 @@ class Window:
     """One metered stretch of one system. `kind`: block, idle, load, warmup, latency, null or gate.
 
     A gate window is one stage of a round of replays (harness.replay): `order` names the stage,
-    `pair` the round, whose stages take turns between `start_ns` and `end_ns`.
+    `pair` the pair whose start it shares; stages take turns between `start_ns` and `end_ns`.
 
     `cpu_s` is processor time of the worker's whole process tree, read by the parent (of a gate
     window: of the worker process alone); `failures` are the requests that gave no image.
@@ -236,13 +236,15 @@ class Endpoint:
     kind `difference`: candidate - baseline >= -margin, in the metric's own unit (points of 1).
     kind `superiority`: candidate - baseline >= margin, likewise.
     kind `relative`: the same with the margin a share of (matched - shuffled) on reference renders.
-    kind `frechet`: FDinf(candidate) - (1 + margin) FDinf(baseline) <= 0.
+    kind `frechet`: FDinf(candidate) - (1 + margin) FDinf(baseline) <= defect_share of what leaving
+    out half of the categories adds to FDinf of reference renders.
     """
 
     metric: str
     kind: Literal["difference", "superiority", "relative", "frechet"]
     margin: float
     category: str = "all"
+    defect_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,29 +1,27 @@
 """What the gate costs: the same requests served again with parts of its work left out.
 
 The stages of `protocols.Replays` take turns, forwards and backwards, so that whatever drifts meets
-all of them alike. Before each timed batch the system serves another one in its usual way, so that
-its caches hold what they would hold in service. Processor time is the worker process's own clock,
-read by the parent to the nanosecond; what its children spend is not on it, and is refused.
+all of them alike; a round is of one start of the system. Before each timed batch the system serves
+another one in its usual way, so that its caches hold what they would hold in service. Processor
+time is the worker process's own clock, read by the parent to the nanosecond; what its children
+spend is not on it, and is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.errors import InputError, SystemFailed
 from harness.journal import Journal, WindowRecord
-from harness.plan import Plan
 from harness.records import GATE_STAGES, Failure, Window
 from harness.windows import Batch, batch_rows
 from harness.worker import Answer, Worker
 
 __all__ = ["Replayed", "replay_gate", "replayed"]
 
-BATCHES = 4  # a round
 TURNS = 2  # timed, of each stage on each batch
 ELSEWHERE = 0.05  # of the processor time, spent outside the worker's own process
 TICK_S = 0.02  # of the coarser clock that sees the whole process tree, at both ends
@@ -49,71 +47,58 @@ class Replayed:
 
 
 def replay_gate(
-    worker: Worker,
-    journal: Journal,
-    plan: Plan,
-    size: int,
-    fillers: Callable[[int], Iterator[Batch]],
+    worker: Worker, journal: Journal, pair: int, batch: int, stream: Iterator[Batch], seconds: float
 ) -> None:
-    """Puts the rounds that are missing on disk, until the plan's time for it is over.
+    """Puts one round on disk, of `stream`, in batches of `batch`; `pair` had the same start.
 
-    A replay that fails ends it and is kept as void: the rest of the audit stands without it.
+    A replay that fails is kept as void: the rest of the audit stands without it.
     """
-    gate = [record.window for record in journal.records if record.window.kind == "gate"]
-    known = Counter(window.pair for window in gate)
-    began_s = time.monotonic()
-    for nth in (n for n in range(plan.gate_rounds) if known[n] < len(GATE_STAGES)):
-        if time.monotonic() - began_s > plan.gate_limit_s:
-            return
-        numbers = [journal.open_window() for _ in GATE_STAGES]
-        stream = fillers(numbers[0])
-        batches = [next(stream) for _ in range(BATCHES)]
-        worker.cont()
-        try:
-            found = replayed(worker, batches, stream)
-        except (SystemFailed, InputError) as error:
-            now = time.perf_counter_ns()
-            found = {"whole": Replayed(start_ns=now, end_ns=now, fault=str(error))}
-        worker.stop()
-        for number, (stage, one) in zip(numbers, found.items(), strict=False):
-            window = Window(
-                id=f"w{number:04d}",
-                kind="gate",
-                system=worker.name,
-                pair=nth,
-                order=stage,
-                batch=size,
-                requests=one.requests,
-                start_ns=one.start_ns,
-                end_ns=one.end_ns,
-                cpu_s=one.cpu_s if one.requests else None,
-                void=bool(one.fault),
-                reason=one.fault or "stages of a round share its span; joules are not told apart",
-            )
-            journal.add(WindowRecord(window=window, batches=batch_rows(window.id, one.digests)))
-        if len(found) < len(GATE_STAGES):
-            return
+    numbers = [journal.open_window() for _ in GATE_STAGES]
+    worker.cont()
+    try:
+        found = replayed(worker, stream, seconds)
+    except (SystemFailed, InputError) as error:
+        now = time.perf_counter_ns()
+        found = {"whole": Replayed(start_ns=now, end_ns=now, fault=str(error))}
+    worker.stop()
+    for number, (stage, one) in zip(numbers, found.items(), strict=False):
+        window = Window(
+            id=f"w{number:04d}",
+            kind="gate",
+            system=worker.name,
+            pair=pair,
+            order=stage,
+            batch=batch,
+            requests=one.requests,
+            start_ns=one.start_ns,
+            end_ns=one.end_ns,
+            cpu_s=one.cpu_s if one.requests else None,
+            void=bool(one.fault),
+            reason=one.fault or "stages of a round share its span; joules are not told apart",
+        )
+        journal.add(WindowRecord(window=window, batches=batch_rows(window.id, one.digests)))
 
 
-def replayed(
-    worker: Worker, batches: Sequence[Batch], others: Iterator[Batch]
-) -> dict[str, Replayed]:
-    """One round: every stage of every batch, once untimed and then in turns."""
+def replayed(worker: Worker, stream: Iterator[Batch], seconds: float) -> dict[str, Replayed]:
+    """One round: every stage of every other batch, once untimed and then in turns; at least one."""
     found = {stage: Replayed(start_ns=time.perf_counter_ns()) for stage in GATE_STAGES}
     tree_before, own_before = worker.cpu_s(), worker.clock_s()
-    for batch in batches:
+    ends_s = time.monotonic() + seconds
+    for batch in stream:
         served = _digest(worker.generate(batch.requests))
         for stage, one in found.items():  # `whole` notes what the others replay
             one.check(worker.generate(batch.requests, stage), served)
             one.digests.append((batch, served))
         for turn in range(TURNS):
             for stage in GATE_STAGES if turn % 2 else reversed(GATE_STAGES):
-                worker.generate(next(others).requests)
+                worker.generate(next(stream).requests)
                 before = worker.clock_s()
                 answer = worker.generate(batch.requests, stage)
                 found[stage].cpu_s += worker.clock_s() - before
                 found[stage].requests += len(batch.requests)
                 found[stage].check(answer, served)
+        if time.monotonic() >= ends_s:
+            break
     tree_after, own_after = worker.cpu_s(), worker.clock_s()
     if tree_before is None or tree_after is None:
         raise SystemFailed(f"System '{worker.name}' went away while its gate was replayed.")

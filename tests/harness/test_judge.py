@@ -184,7 +184,7 @@ def test_the_gates_share_is_decided_by_its_upper_end():
 
 
 def test_a_replay_counts_when_whole_and_supports_only_by_our_own_code():
-    assert judged(with_gate(0.01, 0.005, rounds=11), GATE)[0].outcome == "not_measured"
+    assert judged(with_gate(0.01, 0.005, rounds=4), GATE)[0].outcome == "not_measured"
     assert judged(with_gate(0.01, 0.005, void=True), GATE)[0].outcome == "not_measured"
     hiccup = with_gate(0.01, 0.005)
     hiccup.windows[-1] |= {"void": True, "reason": "a request of it failed"}
@@ -215,6 +215,21 @@ def test_equal_systems_with_rejected_controls_are_supported():
         "baseline's bar": "supported",
     }
     assert verdict.outcome == "supported"
+
+
+def test_a_perfect_candidate_is_not_worse_than_a_perfect_baseline():
+    perfect, far = evidence(n=2400, shift=0.0), evidence(n=2400, shift=1.0)
+    rng = np.random.default_rng(9)
+    perfect.features["dense"] = rng.normal(size=perfect.features["dense"].shape)
+
+    def frechet(found, defect_share):
+        share = dataclasses.replace(ENDPOINTS[2], defect_share=defect_share)
+        wanted = dataclasses.replace(QUALITY, endpoints=(*ENDPOINTS[:2], share, ENDPOINTS[3]))
+        return parts(judged(found, wanted)[0])["equal quality: frechet"]
+
+    assert frechet(perfect, 0.0) == "inconclusive"  # a tenth of nothing is allowed
+    assert frechet(perfect, 0.05) == "supported"
+    assert frechet(far, 0.05) == "refuted"
 
 
 def test_each_endpoint_refutes_on_its_own():

@@ -15,7 +15,7 @@ from un0_model.vnni import COLUMNS
 
 __all__ = ["SHAPE", "has_new_pool", "reshaped", "token_model"]
 
-SHAPE = Shape(vocabulary=len(VOCABULARY) + 1)
+SHAPE = Shape(vocabulary=len(VOCABULARY) + 1, layers=6, trunk=448)  # of what is shipped
 GIVEN = ("gate", "layers", "sketch", "neurons", "keep", "proposals", "trunk")
 POOL = ("gate.", ".pool")
 NO_POOL = {"gate": "none", "neurons": 0, "keep": 0}

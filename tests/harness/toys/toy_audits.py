@@ -12,7 +12,7 @@ SMALL = [
     "suite.sizes.mini.warmup_s=0.1",
     "+suite.sizes.mini.latency_s=0.05",
     "+suite.sizes.mini.latency_requests=5",
-    "+suite.sizes.mini.gate_rounds=3",
+    "+suite.sizes.mini.gate_s=0.02",
 ]
 PAIR = ["system=[renderer,null]", "candidate=null", "baseline=renderer"]
 

@@ -9,5 +9,5 @@ from un0_model.recipes.leg import Leg
 @pytest.fixture(scope="package")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("train") / "un0"
-    assert un0.main("smoke", Leg(out=out, seed=3))
+    assert un0.main("smoke", Leg(out=out, seed=3, shape={"layers": 4, "trunk": 256}))
     return out

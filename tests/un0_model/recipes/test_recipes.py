@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from un0_model.recipes import un0
 from un0_model.recipes.judge import word_merges
 from un0_model.recipes.leg import Leg, start
 
+WEIGHTS = Path(un0.__file__).parents[1] / "weights" / "un0"
+
 
 def test_the_un0_recipe_writes_weights_that_draw(trained):
     model = Un0.from_pretrained(trained)
@@ -23,6 +26,10 @@ def test_the_un0_recipe_writes_weights_that_draw(trained):
     assert images.shape == (2, 64, 64, 3)
     assert images.dtype == np.uint8
     assert not np.array_equal(images[0], images[1])
+
+
+def test_from_nothing_it_trains_the_shape_that_is_shipped():
+    assert Un0.from_pretrained(WEIGHTS).tokens.shape == un0.token_model({}).shape
 
 
 def test_the_file_holds_the_neurons_that_learned_and_others_write_nothing(trained, tmp_path):
