@@ -19,6 +19,7 @@ from harness.stats import ALPHA, holm, non_inferiority
 __all__ = ["DEFECTS", "quality", "worst_category"]
 
 DEFECTS = ("control:blur", "control:jpeg30", "control:shuffled", "control:dropped-modes")
+_BEYOND = 100  # times what was scored: a larger number that would decide is none
 _VERIFIER = 0.98  # share of its own renders that a verifier must accept, by its upper bound
 
 
@@ -73,7 +74,7 @@ def _endpoint(
             f"Frechet distance at infinite n of {candidate}, less the share of {baseline}'s that "
             f"is allowed: {found.estimate:+.4f} (95% interval {found.low:+.4f} to "
             f"{found.high:+.4f}, n = {found.n} images); equal quality needs "
-            f"{found.threshold:.4f} or less."
+            f"{found.threshold:.3g} or less."
         )
         if floor is not None:
             text += f" Fresh reference renders stand at {floor:.4f}."
@@ -86,7 +87,9 @@ def _endpoint(
     supports = found.passes and found.enough
     needed, more = found.needed, ""
     if found.estimate is not None and not supports and needed is not None and found.n < needed:
-        more = f"About {needed} {found.unit} would decide."
+        more = f"About {needed:,} {found.unit} would decide."
+        if needed > _BEYOND * found.n:
+            more = "It lies too near the margin for any number at hand to decide."
     part = Part(
         name=name,
         outcome="inconclusive",

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from made_evidence import ENDPOINTS, VERIFIED, D, claim, evidence, judged, parts
 
+from harness import quality
 from harness.findings import Finding, decide, first
 from harness.judge import derive
+from harness.metrics.endpoints import Comparison
 from harness.metrics.summary import Table, prompt_groups
 from harness.quality import DEFECTS
 from harness.records import Part, Prompt
@@ -263,6 +265,17 @@ def test_few_prompts_are_inconclusive_with_the_number_that_would_decide():
     worse = judged(evidence(n=150, ours=0.2), dataclasses.replace(QUALITY, endpoints=VERIFIED))[0]
     assert parts(worse)["equal quality: verified"] == "refuted"
     assert not any("prompts would decide" in reason for reason in worse.reasons)
+
+
+def test_a_number_that_nobody_could_ask_is_not_asked_for():
+    near = Comparison(
+        name="verified", estimate=-0.0299, low=-0.1, high=0.04, threshold=-0.03, n=150, needed=4_000
+    )
+    for needed, says in ((4_000, "About 4,000"), (4_000_000, "too near the margin")):
+        found = quality._endpoint(
+            dataclasses.replace(near, needed=needed), "equal", "un0", "dense", None
+        )
+        assert says in found.more
 
 
 def test_an_accepted_defect_makes_quality_not_measured():
