@@ -162,11 +162,7 @@ def _claims(arguments: argparse.Namespace) -> int:
             quantity = claim.quantity.replace("_", " ")
             print(f"    {quantity} {direction} {claim.threshold:g}{where}")
         for endpoint in claim.endpoints:
-            share = f", defect_share {endpoint.defect_share:g}" if endpoint.defect_share else ""
-            print(
-                f"    quality: {endpoint.metric} ({endpoint.kind}), margin "
-                f"{endpoint.margin:g}{share}"
-            )
+            print(f"    quality: {endpoint.metric} ({endpoint.kind}), margin {endpoint.margin:g}")
     return 0
 
 

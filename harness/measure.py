@@ -65,11 +65,10 @@ def measure(session: Session) -> None:
                 core = session.draws.core(block.core)  # identical requests for both systems
                 for worker in (candidate, baseline) if order == "AB" else (baseline, candidate):
                     session.window(worker, core, block)  # the other one is stopped meanwhile
-            session.gate(candidate)
+            session.gate(candidate, slots[0][0])
     with session.load(session.candidate) as candidate:
         session.warm_up(candidate)
         session.latency(candidate)
-        session.gate(candidate)
     session.null(1)
 
 
@@ -202,18 +201,16 @@ class Session:
         written = rows(picked, window=window.id, system=worker.name, core=False)
         self._record(window, served, written)
 
-    def gate(self, worker: Worker) -> None:
+    def gate(self, worker: Worker, pair: int) -> None:
         """Replays the candidate without parts of its gate's work, where it can be (replay.py).
 
-        A round for every finished pair that has none: this start's, and those a kill cut off.
+        A round is of its pair's own start: one that a kill cut off is not made up for by another.
         """
         system = self._plan_of(worker)
         if not (self.gated and worker.replays and on_processors(system.device, self.accelerated)):
             return
-        have = {r.window.pair for r in self.journal.records if r.window.kind == "gate"}
-        for pair in sorted({b.pair for b in self.journal.blocks if not b.void} - have):
-            stream = self._asked(worker, self._open("gate", worker.name), ()).batches
-            replay_gate(worker, self.journal, pair, system.batch, stream, self.plan.gate_s)
+        stream = self._asked(worker, self._open("gate", worker.name), ()).batches
+        replay_gate(worker, self.journal, pair, system.batch, stream, self.plan.gate_s)
 
     def null(self, nth: int) -> None:
         """Audits the constant image, alone, before the first and after the last block."""

@@ -73,8 +73,7 @@ def _endpoint(
         text = (
             f"Frechet distance at infinite n of {candidate}, less the share of {baseline}'s that "
             f"is allowed: {found.estimate:+.4f} (95% interval {found.low:+.4f} to "
-            f"{found.high:+.4f}, n = {found.n} images); equal quality needs "
-            f"{found.threshold:.3g} or less."
+            f"{found.high:+.4f}, n = {found.n} images); equal quality needs 0 or less."
         )
         if floor is not None:
             text += f" Fresh reference renders stand at {floor:.4f}."
@@ -89,7 +88,7 @@ def _endpoint(
     if found.estimate is not None and not supports and needed is not None and found.n < needed:
         more = f"About {needed:,} {found.unit} would decide."
         if needed > _BEYOND * found.n:
-            more = "It lies too near the margin for any number at hand to decide."
+            more = "At this estimate it lies at the margin, and no number would decide."
     part = Part(
         name=name,
         outcome="inconclusive",

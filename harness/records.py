@@ -236,15 +236,13 @@ class Endpoint:
     kind `difference`: candidate - baseline >= -margin, in the metric's own unit (points of 1).
     kind `superiority`: candidate - baseline >= margin, likewise.
     kind `relative`: the same with the margin a share of (matched - shuffled) on reference renders.
-    kind `frechet`: FDinf(candidate) - (1 + margin) FDinf(baseline) <= defect_share of what leaving
-    out half of the categories adds to FDinf of reference renders.
+    kind `frechet`: FDinf(candidate) - (1 + margin) FDinf(baseline) <= 0.
     """
 
     metric: str
     kind: Literal["difference", "superiority", "relative", "frechet"]
     margin: float
     category: str = "all"
-    defect_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,35 +146,22 @@ def _frechet(table: Table, endpoint: Endpoint, candidate: str, baseline: str) ->
         return Comparison(name=name, reason="no features of the judge network, or no reference")
     least = ROWS_PER_DIMENSION * ours.dimension
     n = min(ours.n, theirs.n)
-    allowed = endpoint.defect_share * max(0.0, _cost_of_dropped_modes(table))
     found = frechet_excess(ours, theirs, fit, endpoint.margin)
     if found is None:
-        return Comparison(
-            name=name, threshold=allowed, n=n, unit="images", p_worse=1.0, needed=least
-        )
+        return Comparison(name=name, threshold=0.0, n=n, unit="images", p_worse=1.0, needed=least)
     return Comparison(
         name=name,
         estimate=found.estimate,
         low=found.low,
         high=found.high,
-        threshold=allowed,
+        threshold=0.0,
         n=n,
         unit="images",
-        passes=found.high <= allowed,
+        passes=found.high <= 0,
         enough=n >= least,
-        p_worse=found.p_above(allowed) if n >= least else 1.0,
-        needed=_more(n, found.high - found.estimate, abs(found.estimate - allowed), least),
+        p_worse=found.p_above(0.0) if n >= least else 1.0,
+        needed=_more(n, found.high - found.estimate, abs(found.estimate), least),
     )
-
-
-def _cost_of_dropped_modes(table: Table) -> float:
-    """FDinf that leaving out half of the categories adds to reference renders; 0 where unknown."""
-    fit, found = table.reference_gaussian, []
-    for control in ("control:dropped-modes", "control:reference"):
-        sample = table.moments(control)
-        found.append(None if sample is None or fit is None else frechet_at_infinity(sample, fit))
-    with_defect, without = found
-    return 0.0 if with_defect is None or without is None else with_defect - without
 
 
 def _recall(table: Table, endpoint: Endpoint, candidate: str, baseline: str) -> Comparison:

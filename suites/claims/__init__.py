@@ -214,13 +214,6 @@ def _decidable(claim: Claim, path: Path) -> None:
                 f"{path}: {endpoint.metric} has kind {endpoint.kind}; "
                 "kind frechet goes with the metric frechet, and only with it."
             )
-        if endpoint.defect_share and (
-            endpoint.kind != "frechet" or not 0 < endpoint.defect_share < 1
-        ):
-            raise InputError(
-                f"{path}: {endpoint.metric} has defect_share {endpoint.defect_share:g}; "
-                "it is a share between 0 and 1, and goes with kind frechet only."
-            )
         if endpoint.kind == "relative" and endpoint.metric != "clip":
             raise InputError(
                 f"{path}: {endpoint.metric} has kind relative; only clip has a scale to share."

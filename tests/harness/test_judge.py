@@ -219,21 +219,6 @@ def test_equal_systems_with_rejected_controls_are_supported():
     assert verdict.outcome == "supported"
 
 
-def test_a_perfect_candidate_is_not_worse_than_a_perfect_baseline():
-    perfect, far = evidence(n=2400, shift=0.0), evidence(n=2400, shift=1.0)
-    rng = np.random.default_rng(9)
-    perfect.features["dense"] = rng.normal(size=perfect.features["dense"].shape)
-
-    def frechet(found, defect_share):
-        share = dataclasses.replace(ENDPOINTS[2], defect_share=defect_share)
-        wanted = dataclasses.replace(QUALITY, endpoints=(*ENDPOINTS[:2], share, ENDPOINTS[3]))
-        return parts(judged(found, wanted)[0])["equal quality: frechet"]
-
-    assert frechet(perfect, 0.0) == "inconclusive"  # a tenth of nothing is allowed
-    assert frechet(perfect, 0.05) == "supported"
-    assert frechet(far, 0.05) == "refuted"
-
-
 def test_each_endpoint_refutes_on_its_own():
     worse = {"verified": {"ours": 0.7}, "frechet": {"shift": 1.0}, "recall": {"shift": 2.0}}
     for metric, change in worse.items():
@@ -271,7 +256,7 @@ def test_a_number_that_nobody_could_ask_is_not_asked_for():
     near = Comparison(
         name="verified", estimate=-0.0299, low=-0.1, high=0.04, threshold=-0.03, n=150, needed=4_000
     )
-    for needed, says in ((4_000, "About 4,000"), (4_000_000, "too near the margin")):
+    for needed, says in ((4_000, "About 4,000"), (4_000_000, "no number would decide")):
         found = quality._endpoint(
             dataclasses.replace(near, needed=needed), "equal", "un0", "dense", None
         )
