@@ -3,8 +3,8 @@
     python -m un0_model.recipes.choose un0|dense [prompts|speed]
     python -m un0_model.recipes.choose dense-optimised|ceilings|cache|cosine
 
-The verifier judges, over as many settings and prompts for one system as for the other; of the
-speeds the least processor time an image wins, which is what `time-1000x` counts. Writes
+The verifier judges, over more settings for un0, which has four numbers, than for dense, which has
+one; of the speeds the least processor time an image wins, which is what `time-1000x` counts. Writes
 choice-<name>.json beside the shipped trainings; what it found is then written by hand into
 conf/system/, and for un0 into the weights' config.json.
 """
@@ -40,6 +40,7 @@ from un0_model.caption_cache import CaptionCache
 from un0_model.dense import CALL
 from un0_model.dictionary import SIDE, WORDS
 from un0_model.pipeline import Un0
+from un0_model.tokens import Sampling
 
 __all__ = ["CONF", "FOLDER", "drawn", "judged", "main", "shares"]
 
@@ -54,9 +55,24 @@ DENSE: dict[str, Any] = {
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "un0": [
-        *({"temperature": t, "min_p": p} for t, p in ((0.8, 0.05), (1.0, 0.1))),
-        {"temperature": 0.7, "min_p": 0.1, "sure": 0.7, "rare": 0.02},
-        *({"temperature": t, "min_p": 0.1, "sure": 0.7, "rare": 0.05} for t in (0.4, 0.5, 0.6)),
+        Sampling(
+            *numbers
+        )._asdict()  # all four, or the weights' own would stand for what is missing
+        for numbers in (
+            (0.8, 0.05, 1.0, 0.0),
+            (1.0, 0.1, 1.0, 0.0),
+            (1.0, 0.1, 0.7, 0.05),
+            (0.8, 0.05, 0.7, 0.05),
+            (0.7, 0.1, 0.7, 0.02),
+            (0.7, 0.1, 0.8, 0.02),
+            (0.6, 0.1, 0.5, 0.05),
+            (0.6, 0.1, 0.7, 0.05),
+            (0.6, 0.1, 0.7, 0.1),
+            (0.6, 0.1, 0.85, 0.05),
+            (0.5, 0.1, 0.7, 0.05),
+            (0.5, 0.2, 0.7, 0.1),
+            (0.4, 0.1, 0.7, 0.05),
+        )
     ],
     "dense": [{"guidance": g} for g in (1.5, 2.0, 2.5, 3.0, 4.0, 6.0)],
 }

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +13,9 @@ from harness.systems.un0 import Un0System
 from un0_model.arrangement import arranged_by_seed
 from un0_model.pipeline import Un0
 from un0_model.recipes import un0
+from un0_model.recipes.choose import FOLDER
 from un0_model.recipes.judge import word_merges
 from un0_model.recipes.leg import Leg, start
-
-WEIGHTS = Path(un0.__file__).parents[1] / "weights" / "un0"
 
 
 def test_the_un0_recipe_writes_weights_that_draw(trained):
@@ -29,7 +27,7 @@ def test_the_un0_recipe_writes_weights_that_draw(trained):
 
 
 def test_from_nothing_it_trains_the_shape_that_is_shipped():
-    assert Un0.from_pretrained(WEIGHTS).tokens.shape == un0.token_model({}).shape
+    assert Un0.from_pretrained(FOLDER / "un0").tokens.shape == un0.token_model({}).shape
 
 
 def test_the_file_holds_the_neurons_that_learned_and_others_write_nothing(trained, tmp_path):
