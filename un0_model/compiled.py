@@ -1,9 +1,8 @@
 """Compiles the kernels, and keeps the machine code in a folder named after all sources here.
 
 Numba's own cache looks at a function's file alone and would go on with old code of the functions it
-calls in other files. Functions are inlined where they are called: else a process that compiles them
-and one that finds them compiled may run different copies, whose sums run in different orders. Those
-that are exact in any order may stay `apart`, which compiles sooner.
+calls in other files. What rounds is inlined where it is called, which makes the token kernel a
+seventh faster; what does not may stay `apart`, which compiles sooner.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ __all__ = ["apart", "compiled"]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles on the first call, without Python's lock; sums may run in any order."""
+    """Compiles on the first call, without Python's lock; sums keep their order (ADR 0029)."""
     return _jit(function, forceinline=True)
 
 
@@ -33,9 +32,7 @@ def apart(function: Callable[..., Any]) -> Callable[..., Any]:
 def _jit(function: Callable[..., Any], **how: bool) -> Callable[..., Any]:
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _folder(numba.config.CACHE_DIR)
     try:
-        return numba.njit(fastmath=True, cache=True, error_model="numpy", nogil=True, **how)(
-            function
-        )
+        return numba.njit(cache=True, error_model="numpy", nogil=True, **how)(function)
     finally:
         numba.config.CACHE_DIR = before
 

@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from un0_model import lanes
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS, SIDE, TOKENS, Decoder
-from un0_model.fused_layers import Layers, array, finish, in_blocks, layers_of, number
+from un0_model.fused_layers import Layers, array, finish, in_blocks, layers_of, top_of
 from un0_model.integer import Integer
+from un0_model.lanes import LANES
 from un0_model.vnni import DEPTH, multiply, product
 
 __all__ = ["FusedDecoder"]
@@ -83,22 +85,22 @@ def _room(net: _Net) -> _Room:
 
 @compiled
 def _to_bytes(x, side, frame, out):
-    """Numbers of at least 0 to bytes in steps that the whole map shares, which is returned.
+    """Numbers of at least 0, others made 0, to bytes in steps that the map shares; gives the step.
 
-    x [side^2, C]; out [(side + 2 frame)^2, C]. Negative numbers count as 0.
+    x [side^2, C]; out [(side + 2 frame)^2, C].
     """
-    most = np.int32(0)
-    for b in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            most = max(most, np.float32(x[b, j]).view(np.int32))
-    top = number(most)
+    rows, vectors = x.ctypes.data, x.shape[0] * x.shape[1] // LANES
+    lanes.clip(rows, vectors, np.float32(np.inf))
+    top = top_of(rows, vectors)
     inverse = np.float32(255) / top
-    for row in range(side):
-        for col in range(side):
-            b, at = row * side + col, (row + frame) * (side + 2 * frame) + col + frame
-            for j in range(x.shape[1]):
-                positive = max(x[b, j], np.float32(0))
-                out[at, j] = np.uint8(np.int32(np.rint(positive * inverse)))
+    if frame == 0:
+        lanes.to_bytes(rows, vectors, inverse, np.int32(0), out.ctypes.data)
+    else:
+        for row in range(side):
+            at = out.ctypes.data + ((row + 1) * (side + 2) + 1) * out.strides[0]
+            lanes.to_bytes(
+                rows + row * side * x.strides[0], vectors // side, inverse, np.int32(0), at
+            )
     return top / np.float32(255)
 
 
@@ -187,10 +189,9 @@ def _decode(first, n, code, net, levels, room, images):
         _each(room.fine_plain, 4 * TOKENS, net.hidden, step, room, room.inside)
         step = _to_bytes(room.inside, fine_side, 0, room.inside_bytes)
         _each(room.inside_bytes, 4 * TOKENS, net.patch, step, room, room.pixels)
-        for p in range(room.pixels.shape[0]):
-            for j in range(room.pixels.shape[1]):
-                value = min(max(room.pixels[p, j], np.float32(0)), np.float32(1))
-                room.shades[p, j] = np.uint8(np.int32(np.rint(value * np.float32(255))))
+        pixels, vectors = room.pixels.ctypes.data, room.pixels.size // LANES
+        lanes.clip(pixels, vectors, np.float32(1))
+        lanes.to_bytes(pixels, vectors, np.float32(255), np.int32(0), room.shades.ctypes.data)
         for p in range(room.pixels.shape[0]):
             for dy in range(4):
                 for j in range(3):  # four pixels of three colours

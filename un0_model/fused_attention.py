@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from un0_model import lanes
 from un0_model.compiled import apart, compiled
-from un0_model.fused_layers import number, size
+from un0_model.fused_layers import top_of
+from un0_model.integer import LEAST
+from un0_model.lanes import LANES
 from un0_model.tokens import Shape
 from un0_model.vnni import COLUMNS, product
 
@@ -43,12 +46,9 @@ def empty_cache(shape: Shape, images: int, places: int | None = None) -> Cache:
 
 
 @compiled
-def _top(split, r, part, h):
-    """The largest size of row r's numbers in split [rows, 3, A, S]."""
-    most = np.int32(0)
-    for j in range(split.shape[3]):
-        most = max(most, size(split[r, part, h, j]))
-    return number(most)
+def _head(array, b, i, h):
+    """The address of one head's part."""
+    return array.ctypes.data + b * array.strides[0] + i * array.strides[1] + h * array.strides[2]
 
 
 @compiled
@@ -57,36 +57,35 @@ def keep(split, n, image, at, i, cache, scratch):
 
     Row r is place at[r] of image[r].
     """
-    eight = scratch[2]
+    row = scratch[1]
     keys, key_step, key_shift, values, value_step = cache
     heads, width = split.shape[2:]
+    split_at, row_at = split.ctypes.data, row.ctypes.data
+    by_row, by_part, by_head = split.strides[:3]
+    fours, vectors = row.view(np.int32), width // LANES
     for r in range(n):
         b, place = image[r], at[r]
         tile, four, half, lane = place >> 5, place >> 2, (place >> 4) & 1, place & 15
-        shift = np.int32(8 * (place & 3))
-        others = ~(np.int32(255) << shift)  # the three places that share a word with this one
         for h in range(heads):
-            top, value_top = _top(split, r, 1, h), _top(split, r, 2, h)
-            inverse, value_inverse = np.float32(127) / top, np.float32(127) / value_top
-            total = np.int32(0)
-            for j in range(width):
-                eight[j] = np.int32(np.rint(split[r, 1, h, j] * inverse))
-                total += eight[j]
+            key = split_at + r * by_row + by_part + h * by_head
+            top = top_of(key, vectors)
+            total = lanes.to_bytes(key, vectors, np.float32(127) / top, np.int32(0), row_at)
             for j in range(width // 4):
-                low = (eight[4 * j] & 255) | (eight[4 * j + 1] & 255) << 8
-                high = (eight[4 * j + 2] & 255) | eight[4 * j + 3] << 8
-                keys[b, i, h, tile, j, half, lane] = low | high << 16
-            for j in range(width):
-                eight[j] = (np.int32(np.rint(split[r, 2, h, j] * value_inverse)) & 255) << shift
-            for part in range(width // COLUMNS):
-                for v in range(2):
-                    for j in range(16):
-                        before = values[b, i, h, part, four, v, j] & others
-                        new = eight[part * COLUMNS + v * 16 + j]
-                        values[b, i, h, part, four, v, j] = before | new
+                keys[b, i, h, tile, j, half, lane] = fours[j]
             key_step[b, i, h, place] = top / np.float32(127)
             key_shift[b, i, h, place] = np.float32(128 * total)
-            value_step[b, i, h, place] = value_top / np.float32(127)
+            value = key + by_part
+            top = top_of(value, vectors)
+            value_step[b, i, h, place] = top / np.float32(127)
+            head = _head(values, b, i, h)
+            for part in range(width // COLUMNS):
+                lanes.blend_bytes(
+                    value + part * 4 * COLUMNS,
+                    COLUMNS // LANES,
+                    np.float32(127) / top,
+                    np.int32(8 * (place & 3)),
+                    head + part * values.strides[3] + four * values.strides[4],  # of 4 places
+                )
 
 
 @apart
@@ -122,78 +121,27 @@ def attend(split, n, image, count, i, cache, scratch, out):
     weight, row, sums = scratch
     keys, key_step, key_shift, values, value_step = cache
     heads, width = split.shape[2:]
-    row_at, sums_at = row.ctypes.data, sums.ctypes.data
-    keys_at, values_at = keys.ctypes.data, values.ctypes.data
-    by_image, by_layer, by_head = keys.strides[:3]
-    of_image, of_layer, of_head = values.strides[:3]
-    by_tile, of_tile = keys.strides[3], values.strides[3]
+    vectors = width // LANES
+    weight_at, row_at, sums_at = weight.ctypes.data, row.ctypes.data, sums.ctypes.data
+    split_at, out_at = split.ctypes.data, out.ctypes.data
     root = np.float32(1.0 / (127 * math.sqrt(width)))
     for r in range(n):
         b, known = image[r], count[r]
         tiles, fours = (known + COLUMNS - 1) // COLUMNS, (known + 3) // 4
-        whole = tiles * COLUMNS
+        whole = tiles * (COLUMNS // LANES)
         for h in range(heads):
-            top = _top(split, r, 0, h)
-            inverse = np.float32(127) / top
-            for j in range(width):
-                row[j] = np.uint8(np.int32(np.rint(split[r, 0, h, j] * inverse)) + np.int32(128))
-            head = keys_at + b * by_image + i * by_layer + h * by_head
-            product(row_at, 0, 1, head, by_tile, tiles, width // 4, sums_at, 0, 0)
-            scale = top * root
-            for p in range(whole):
-                exact = np.float32(sums[p]) - key_shift[b, i, h, p]
-                weight[p] = exact * (scale * key_step[b, i, h, p])
-            for p in range(known, whole):
-                weight[p] = np.float32(-1e30)
-            most = np.int32(-(2**31))
-            for p in range(whole):
-                most = max(most, _order(weight[p]))
-            best = _order_of(most)
-            total, most = np.float32(0), np.int32(0)
-            for p in range(whole):
-                weight[p] = _exp(weight[p] - best)
-            for p in range(whole):
-                total += weight[p]
-            for p in range(whole):
-                weight[p] *= value_step[b, i, h, p]
-            for p in range(whole):
-                most = max(most, size(weight[p]))
-            top = number(most)
-            inverse = np.float32(255) / top
-            for p in range(whole):
-                row[p] = np.uint8(np.int32(np.rint(weight[p] * inverse)))
-            head = values_at + b * of_image + i * of_layer + h * of_head
-            product(row_at, 0, 1, head, of_tile, width // COLUMNS, fours, sums_at, 0, 0)
+            query = split_at + r * split.strides[0] + h * split.strides[2]
+            top = top_of(query, vectors)
+            lanes.to_bytes(query, vectors, np.float32(127) / top, np.int32(128), row_at)
+            head = _head(keys, b, i, h)
+            product(row_at, 0, 1, head, keys.strides[3], tiles, width // 4, sums_at, 0, 0)
+            shift, step = _head(key_shift, b, i, h), _head(key_step, b, i, h)
+            best = lanes.scores(sums_at, shift, step, top * root, known, whole, weight_at)
+            total, top = lanes.weigh(weight_at, best, _head(value_step, b, i, h), whole)
+            top = max(top, np.float32(LEAST))
+            lanes.to_bytes(weight_at, whole, np.float32(255) / top, np.int32(0), row_at)
+            head, parts = _head(values, b, i, h), width // COLUMNS
+            product(row_at, 0, 1, head, values.strides[3], parts, fours, sums_at, 0, 0)
             scale = top / (np.float32(255) * total)
-            for j in range(width):
-                out[r, h, j] = np.float32(sums[j]) * scale
-
-
-@compiled
-def _order(number):
-    """A float32 as an int32 of the same order; its own inverse."""
-    bits = np.float32(number).view(np.int32)
-    return np.int32(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))
-
-
-@compiled
-def _order_of(order):
-    """The float32 of an `_order`."""
-    return np.int32(order ^ ((order >> 31) & np.int32(0x7FFFFFFF))).view(np.float32)
-
-
-@compiled
-def _exp(x):
-    """e^x to one part in a million, |x| < 62: a power of two and a polynomial, both vectorised.
-
-    Below, 2^-90: a product with it is no denormal number, which would be slow.
-    """
-    t = min(max(x * np.float32(1.4426950408889634), np.float32(-90.0)), np.float32(90.0))
-    whole = np.floor(t)
-    f = t - whole
-    p = f * np.float32(0.0018775767) + np.float32(0.0089893397)
-    p = f * p + np.float32(0.055826318)
-    p = f * p + np.float32(0.24015361)
-    p = f * p + np.float32(0.69315308)
-    p = f * p + np.float32(0.99999994)
-    return p * np.int32((np.int32(whole) + 127) << 23).view(np.float32)
+            own = out_at + r * out.strides[0] + h * out.strides[1]
+            lanes.scaled(sums_at, scale, vectors, own)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from un0_model import lanes
 from un0_model.compiled import compiled
 from un0_model.gate import mix
+from un0_model.lanes import LANES
 
 __all__ = ["choose", "gated", "gather", "gather_layers"]
 
@@ -23,9 +25,10 @@ def _choose(words, count, embedding, gate, proposals, index, gain):
         caption += embedding[words[w]]
     caption *= np.float32(8.0 / count)
     asked = np.zeros(width_r, np.float32)
+    vectors = caption.shape[0] // LANES
     for r in range(width_r):
-        for j in range(caption.shape[0]):
-            asked[r] += query[r, j] * caption[j]
+        row = query.ctypes.data + r * query.strides[0]
+        asked[r] = lanes.dot(row, caption.ctypes.data, vectors)
     best = np.empty(keep, np.float32)
     for layer in range(layers):
         found = 0
@@ -38,9 +41,8 @@ def _choose(words, count, embedding, gate, proposals, index, gain):
                 known = False
                 for k in range(found):
                     known |= index[layer, k] == neuron
-                score = bias[layer, neuron]
-                for r in range(width_r):
-                    score += key[layer, neuron, r] * asked[r]
+                row = key.ctypes.data + layer * key.strides[0] + neuron * key.strides[1]
+                score = bias[layer, neuron] + lanes.dot(row, asked.ctypes.data, width_r // LANES)
                 if known or (found == keep and score <= best[keep - 1]):
                     continue
                 k = min(found, keep - 1)
@@ -50,7 +52,9 @@ def _choose(words, count, embedding, gate, proposals, index, gain):
                 best[k], index[layer, k] = score, neuron
                 found = min(found + 1, keep)
         for k in range(found):
-            gain[layer, k] = np.float32(2.0) / (np.float32(1.0) + np.exp(-best[k]))
+            odds = lanes.exp(-abs(best[k]))
+            share = np.float32(1.0) if best[k] > 0 else odds
+            gain[layer, k] = np.float32(2.0) * share / (np.float32(1.0) + odds)
 
 
 @compiled
@@ -82,13 +86,11 @@ def gather(pool, scale, index, rows):
 @compiled
 def gated(y, rows, gain, x):
     """x += (relu(y U^T) * gain) V for one row of numbers; rows [K, 2, D] hold U and V."""
+    read, vectors = rows.ctypes.data, y.shape[0] // LANES
     for k in range(rows.shape[0]):
-        if gain[k] <= 0:
-            continue
-        dot = np.float32(0.0)
-        for j in range(y.shape[0]):
-            dot += y[j] * rows[k, 0, j]
-        if dot > 0:
-            dot *= gain[k]
-            for j in range(y.shape[0]):
-                x[j] += dot * rows[k, 1, j]
+        if gain[k] > 0:
+            dot = lanes.dot(y.ctypes.data, read, vectors)
+            if dot > 0:
+                write = read + rows.strides[1]
+                lanes.add(x.ctypes.data, dot * gain[k], write, vectors)
+        read += rows.strides[0]

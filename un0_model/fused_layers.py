@@ -11,8 +11,10 @@ import numba
 import numpy as np
 from torch import Tensor, nn
 
+from un0_model import lanes
 from un0_model.compiled import compiled
 from un0_model.integer import LEAST, Integer
+from un0_model.lanes import LANES
 from un0_model.vnni import multiply, pack
 
 __all__ = [
@@ -26,8 +28,7 @@ __all__ = [
     "linear",
     "norm",
     "norm_of",
-    "number",
-    "size",
+    "top_of",
 ]
 
 BLOCK = 8  # images that share a weight's read
@@ -55,15 +56,9 @@ def layers_of(layers: list[Integer], weights: list[np.ndarray] | None = None) ->
 
 
 @compiled
-def size(number):
-    """|number| of a float32 as an int32 of the same order: a maximum of these is vectorised."""
-    return np.int32(np.float32(number).view(np.int32) & np.int32(0x7FFFFFFF))
-
-
-@compiled
-def number(size):
-    """The float32 of a `size`, at least LEAST."""
-    return max(np.int32(size).view(np.float32), np.float32(LEAST))
+def top_of(row, vectors):
+    """The largest size of a row's numbers, at least LEAST."""
+    return max(lanes.largest(row, vectors), np.float32(LEAST))
 
 
 @compiled
@@ -71,25 +66,25 @@ def _round_rows(x, n, signed, out, step):
     """Rows x[:n] to bytes: whole steps, 128 added where they are signed."""
     limit = np.float32(127) if signed else np.float32(255)
     zero = np.int32(128) if signed else np.int32(0)
+    row, vectors = x.ctypes.data, x.shape[1] // LANES
     for b in range(n):
-        most = np.int32(0)
-        for j in range(x.shape[1]):
-            most = max(most, size(x[b, j]))
-        top = number(most)
+        top = top_of(row, vectors)
         step[b] = top / limit
-        inverse = limit / top
-        for j in range(x.shape[1]):
-            out[b, j] = np.uint8(np.int32(np.rint(x[b, j] * inverse)) + zero)
+        lanes.to_bytes(row, vectors, limit / top, zero, out.ctypes.data + b * out.strides[0])
+        row += x.strides[0]
 
 
 @compiled
 def finish(sums, n, step, layers, i, out):
     """Exact sums [n, N or more] to numbers, by the steps of rows and outputs: out [n, N]."""
-    shift, weight_step, bias = layers.shift[i], layers.step[i], layers.bias[i]
+    shift = layers.shift.ctypes.data + i * layers.shift.strides[0]
+    weight_step = layers.step.ctypes.data + i * layers.step.strides[0]
+    bias = layers.bias.ctypes.data + i * layers.bias.strides[0]
+    row, to, vectors = sums.ctypes.data, out.ctypes.data, out.shape[1] // LANES
     for b in range(n):
-        for j in range(out.shape[1]):
-            exact = np.float32(np.int32(sums[b, j] - shift[j]))
-            out[b, j] = exact * (step[b] * weight_step[j]) + bias[j]
+        lanes.finish(row, shift, weight_step, bias, step[b], vectors, to)
+        row += sums.strides[0]
+        to += out.strides[0]
 
 
 @compiled
@@ -103,28 +98,19 @@ def linear(x, n, signed, layers, i, scratch, out):
 
 @compiled
 def add(row, more):
-    """row[:] += more; a loop, because numba compiles slices slowly."""
-    for j in range(row.shape[0]):
-        row[j] += more[j]
+    """row[:] += more, contiguous rows."""
+    vectors = row.shape[0] // LANES
+    lanes.add(row.ctypes.data, np.float32(1), more.ctypes.data, vectors)
 
 
 @compiled
 def norm(x, n, gain, shift, out):
     """LayerNorm of n rows, epsilon 1e-5 as in torch."""
-    width = gain.shape[0]
-    share = np.float32(1.0 / width)
-    for b in range(n):
-        total = np.float32(0.0)
-        for j in range(width):
-            total += x[b, j]
-        mean = total * share
-        spread = np.float32(0.0)
-        for j in range(width):
-            off = x[b, j] - mean
-            spread += off * off
-        scale = np.float32(1.0) / np.sqrt(spread * share + np.float32(1e-5))
-        for j in range(width):
-            out[b, j] = (x[b, j] - mean) * scale * gain[j] + shift[j]
+    row, to, vectors = x.ctypes.data, out.ctypes.data, gain.shape[0] // LANES
+    for _ in range(n):
+        lanes.norm(row, gain.ctypes.data, shift.ctypes.data, vectors, to)
+        row += x.strides[0]
+        to += out.strides[0]
 
 
 def in_blocks(work: Callable[[int, int], None], batch: int) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from un0_model import lanes
 from un0_model.caption_cache import CaptionCache
 from un0_model.compiled import compiled
 from un0_model.dictionary import LEVELS
@@ -34,6 +35,7 @@ from un0_model.fused_layers import (
     norm_of,
 )
 from un0_model.gate import HashLearned, Route
+from un0_model.lanes import LANES
 from un0_model.tokens import PLAIN, Sampling, TokenModel
 from un0_model.vnni import COLUMNS
 
@@ -43,42 +45,46 @@ WIDEST = max(LEVELS)
 
 
 @compiled
-def _draw(u, logits, biases, digits, uniform, sampling, levels):
+def _draw(u, logits, biases, digits, uniform, sampling, levels, room):
     """One dictionary word from the head's output u [D], its digits one after the other."""
     temperature, min_p, sure, rare = sampling
     width, code = u.shape[0], 0
-    p, positive = np.empty(WIDEST, np.float32), np.empty(width, np.float32)
+    vectors = width // LANES
+    positive, p, odds, ones = room
+    positive_at, odds_at, ones_at = positive.ctypes.data, odds.ctypes.data, ones.ctypes.data
     for q in range(levels.shape[0]):
         n = levels[q]
-        top = np.float32(-1e30)
         for j in range(width):
-            positive[j] = max(u[j], np.float32(0.0))
+            positive[j] = u[j]
+        lanes.clip(positive_at, vectors, np.float32(np.inf))
+        for c in range(n, LANES):
+            p[c] = np.float32(-1e30)
+        row = logits.ctypes.data + q * logits.strides[0]
+        top = np.float32(-1e30)
         for c in range(n):
-            total = biases[q, c]
-            for j in range(width):
-                total += positive[j] * logits[q, c, j]
-            p[c] = total
-            top = max(top, total)
-        mass = np.float32(0.0)
-        for c in range(n):
-            mass += np.exp(p[c] - top)
+            p[c] = biases[q, c] + lanes.dot(positive_at, row + c * logits.strides[1], vectors)
+            top = max(top, p[c])
+        for c in range(LANES):
+            odds[c] = p[c]
+        mass, _ = lanes.weigh(odds_at, top, ones_at, 1)
         sharp, least = temperature, min_p
         if np.float32(1.0) > sure * mass:  # the likeliest has 1 / mass of the odds
             sharp, least = np.float32(1.0), rare
+        for c in range(LANES):
+            odds[c] = p[c] / sharp
+        lanes.weigh(odds_at, top / sharp, ones_at, 1)
         mass = np.float32(0.0)
         for c in range(n):
-            p[c] = np.exp(p[c] / sharp - top / sharp)
-            if p[c] < least:
-                p[c] = np.float32(0.0)
-            mass += p[c]
-        target, drawn, reached = uniform[q] * mass, 0, p[0]
+            if odds[c] < least:
+                odds[c] = np.float32(0.0)
+            mass += odds[c]
+        target, drawn, reached = uniform[q] * mass, 0, odds[0]
         while drawn < n - 1 and reached <= target:  # none that is left out
             drawn += 1
-            reached += p[drawn]
+            reached += odds[drawn]
         code = code * n + drawn
         if q < digits.shape[0]:
-            for j in range(width):
-                u[j] += digits[q, drawn, j]
+            add(u, digits[q, drawn])
     return code
 
 
@@ -97,9 +103,7 @@ def _answer(x, n, i, net, scratch, z, y, hidden):
         add(x[b], y[b])
     norm(x, n, net.norm_b[i, 0], net.norm_b[i, 1], z)
     linear(z, n, True, net.up, i, scratch, hidden)
-    for b in range(n):
-        for j in range(hidden.shape[1]):
-            hidden[b, j] = max(hidden[b, j], np.float32(0.0))
+    lanes.clip(hidden.ctypes.data, n * hidden.shape[1] // LANES, np.float32(np.inf))
     linear(hidden, n, False, net.down, i, scratch, y)
     for b in range(n):
         add(x[b], y[b])
@@ -135,6 +139,8 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
         np.empty(wide, np.float32),
     )
     room = (scratch, active, y)
+    odds = np.empty((2, LANES), np.float32)
+    drawing = (np.empty(width, np.float32), odds[0], odds[1], np.ones(LANES, np.float32))
     for b in range(n):  # captions: each reads its own words, all at once
         known = lengths[first + b]
         if filled[first + b]:
@@ -181,6 +187,7 @@ def _write(first, n, words, lengths, serving, uniform, sampling, net, cache, lev
                 uniform[first + b, t],
                 sampling,
                 levels,
+                drawing,
             )
 
 
@@ -217,6 +224,8 @@ class FusedTokens:
         if (model.shape.width // model.shape.heads) % COLUMNS:
             raise ValueError(f"heads of {COLUMNS} numbers or a multiple are what the kernel reads")
         self.fused_gate = isinstance(model.gate, HashLearned)
+        if self.fused_gate and len(model.gate.query.weight) % LANES:
+            raise ValueError(f"gate scores of {LANES} numbers or a multiple are what it reads")
         query, key = np.zeros((1, 1), np.float32), np.zeros((1, 1, 1), np.float32)
         if self.fused_gate:
             query, key = array(model.gate.query.weight), array(model.gate.key)
