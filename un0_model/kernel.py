@@ -67,12 +67,14 @@ def _draw(u, logits, biases, digits, uniform, sampling, levels, room):
         for c in range(LANES):
             odds[c] = p[c]
         mass, _ = lanes.weigh(odds_at, top, ones_at, 1)
+        mass = max(mass, np.float32(1.0))  # e^0 is a hair below 1 there
         sharp, least = temperature, min_p
         if np.float32(1.0) > sure * mass:  # the likeliest has 1 / mass of the odds
             sharp, least = np.float32(1.0), rare
         for c in range(LANES):
             odds[c] = p[c] / sharp
-        lanes.weigh(odds_at, top / sharp, ones_at, 1)
+        _, most = lanes.weigh(odds_at, top / sharp, ones_at, 1)
+        least = min(least, most)  # the likeliest is never left out
         mass = np.float32(0.0)
         for c in range(n):
             if odds[c] < least:

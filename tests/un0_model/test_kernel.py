@@ -65,6 +65,8 @@ def test_what_is_unlikely_beside_the_likeliest_is_never_drawn(model, captions):
     other = uniforms(range(100, 111))  # at 1 only the likeliest is left, whatever the dice say
     greedy = [fused.generate(captions, dice, Sampling(min_p=1.0)) for dice in (noise, other)]
     assert torch.equal(*greedy)
+    reference = model.generate(captions, noise, Sampling(min_p=1.0))
+    assert (greedy[0] != reference).any(1).sum() <= 2  # edges
 
 
 def test_a_sketch_is_written_first_and_left_out(sketching, captions):
