@@ -66,18 +66,16 @@ def _draw(u, logits, biases, digits, uniform, sampling, levels, room):
             top = max(top, p[c])
         for c in range(LANES):
             odds[c] = p[c]
-        mass, _ = lanes.weigh(odds_at, top, ones_at, 1)
-        mass = max(mass, np.float32(1.0))  # e^0 is a hair below 1 there
+        mass, most = lanes.weigh(odds_at, top, ones_at, 1)
         sharp, least = temperature, min_p
-        if np.float32(1.0) > sure * mass:  # the likeliest has 1 / mass of the odds
+        if most > sure * mass:
             sharp, least = np.float32(1.0), rare
         for c in range(LANES):
             odds[c] = p[c] / sharp
         _, most = lanes.weigh(odds_at, top / sharp, ones_at, 1)
-        least = min(least, most)  # the likeliest is never left out
         mass = np.float32(0.0)
         for c in range(n):
-            if odds[c] < least:
+            if odds[c] < least * most:
                 odds[c] = np.float32(0.0)
             mass += odds[c]
         target, drawn, reached = uniform[q] * mass, 0, odds[0]

@@ -131,13 +131,11 @@ def test_arrays_that_the_kernel_would_read_beyond_are_refused(model, words, nois
         FusedTokens(model).generate(words, noise)
 
 
-def test_there_is_one_copy_of_each_kernel():
-    """And no sum may change its order: pictures would depend on what compiled it, and where."""
+def test_no_kernel_may_change_the_order_of_a_sum():
+    """Or pictures would depend on what compiled it, and where."""
     names = [path.stem for path in Path(kernel.__file__).parent.glob("*.py")]
     modules = [importlib.import_module(f"un0_model.{n}") for n in names if n != "graphed"]
     found = {f for module in modules for f in vars(module).values() if isinstance(f, Dispatcher)}
-    apart = {f.__name__ for f in found if not f.targetoptions.get("forceinline")}
-    assert apart == {"product", "copy_places", "_copy"}  # which round nothing
     assert len(found) > 15 and not any(f.targetoptions.get("fastmath") for f in found)
 
 

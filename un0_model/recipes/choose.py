@@ -54,10 +54,8 @@ DENSE: dict[str, Any] = {
     "call": CALL,
 }
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "un0": [
-        Sampling(
-            *numbers
-        )._asdict()  # all four, or the weights' own would stand for what is missing
+    "un0": [  # all four numbers, or the weights' own would stand for what is missing
+        Sampling(*numbers)._asdict()
         for numbers in (
             (0.8, 0.05, 1.0, 0.0),
             (1.0, 0.1, 1.0, 0.0),
