@@ -25,7 +25,7 @@ class Leg:
 
     `shape` holds what the model shall have otherwise than the shipped one; `base` is a folder of
     weights to go on from instead of from nothing, `only` the one stage of it to go on with, and
-    `steps` how long.
+    `steps` how long; `anew` leaves that stage's weights out of what is taken from the base.
     """
 
     out: Path
@@ -36,6 +36,7 @@ class Leg:
     base: Path | None = None
     only: str | None = None
     steps: int | None = None
+    anew: bool = False
     began_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -110,6 +111,8 @@ def start(
         raise ConfigError(f"only={only}; with base= a stage of {name} to go on with: {known}.")
     if config["steps"] is not None and only is None:
         raise ConfigError(f"steps={config['steps']} goes with only=, the stage it is for.")
+    if config["anew"] and (name, only) != ("un0", "tokens"):
+        raise ConfigError("anew=true goes with only=tokens of un0, which then begin from nothing.")
     others = [stage for stage in later if stage != only and (out / stage).exists()]
     if only is not None and others:
         raise ConfigError(
@@ -126,6 +129,7 @@ def start(
         base=base,
         only=only,
         steps=config["steps"],
+        anew=bool(config["anew"]),
     )
     done = recipe(budget, leg)
     if done:

@@ -102,7 +102,7 @@ def main(budget: str, leg: Leg) -> bool:
         return False
     if leg.wants("guided") and not _guided_stage(model, dictionary, scenes, words, size, leg):
         return False
-    if not leg.base:
+    if leg.anew or not leg.base:
         _forget_untrained(model.cpu(), leg)
     ship(model.cpu(), dictionary.cpu(), leg.out)
     return True
@@ -115,6 +115,8 @@ def _begin(leg: Leg) -> tuple[Dictionary, TokenModel]:
         base.tokens.thaw()
         base.dictionary.decoder.thaw()
         torch.manual_seed(leg.seed)
+        if leg.anew:
+            return base.dictionary, token_model(leg.shape)
         for block in base.tokens.blocks:
             block.ready()
         if not leg.shape:
@@ -248,8 +250,9 @@ def _tokens_stage(
         with torch.autocast(leg.device, torch.bfloat16):
             return model.loss(given, code, noise)
 
-    new_gate = not leg.base or has_new_pool(leg.shape)
+    new_gate = leg.anew or not leg.base or has_new_pool(leg.shape)
     told = f"{model.shape}, {DROPPED:g} of the captions dropped, {ARRANGED}"
+    told += ", from nothing" if leg.anew else ""
     decay = 0.8 if leg.base else 0.25
     return _token_stage(
         "tokens", model, dictionary, loss, size, leg, lr=2e-3, decay=decay, told=told

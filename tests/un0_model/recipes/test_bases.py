@@ -12,12 +12,14 @@ from harness.errors import AssetError, ConfigError
 from un0_model.pipeline import Un0
 from un0_model.recipes import un0
 from un0_model.recipes.leg import Leg, start, summary
+from un0_model.recipes.training import fingerprint
 from un0_model.tokens import uniforms
 
 
 def going_on(base, out, **given):
     config = {"budget": "smoke", "seed": 4, "device": "cpu", "threads": None, "limit_s": None}
     config |= {"out": str(out), "shape": {}, "base": str(base), "only": None, "steps": None}
+    config["anew"] = False
     config |= given
     return start(un0.main, un0.BUDGETS, "un0", config)
 
@@ -56,6 +58,20 @@ def test_one_stage_alone_leaves_the_other_as_it_was(trained, tmp_path, only, oth
 def test_a_stage_that_no_base_goes_on_with_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="decoder, tokens"):
         going_on(tmp_path, tmp_path / "on", only="dictionary")
+
+
+def test_tokens_may_begin_anew_beside_the_dictionary_of_a_base(trained, tmp_path):
+    old = Un0.from_pretrained(trained)
+    starts = [un0._begin(Leg(out=tmp_path, base=trained, seed=s, anew=True)) for s in (4, 4, 5)]
+    for dictionary, _ in starts:
+        assert fingerprint(dictionary) == fingerprint(starts[0][0])
+    codes = [tokens.blocks[0].pool for _, tokens in starts]
+    assert torch.equal(codes[0], codes[1]) and not torch.equal(codes[0], codes[2])
+    image = old.generate(["a red circle on white"], [1])
+    pixels = torch.from_numpy(image).permute(0, 3, 1, 2).float() / 127.5 - 1
+    assert torch.equal(starts[0][0].encode(pixels), old.dictionary.encode(pixels))
+    with pytest.raises(ConfigError, match="anew=true goes with only=tokens"):
+        going_on(trained, tmp_path / "on", anew=True)
 
 
 def test_a_base_without_its_cost_or_with_another_shape_is_refused(trained, tmp_path):
