@@ -18,7 +18,7 @@ from typing import Any
 from harness.bundle import disk, image_path, read_json, write_json, write_table
 from harness.records import EnergyReading, MachineState, TraceRow, Window
 
-__all__ = ["BlockRecord", "Journal", "WindowRecord"]
+__all__ = ["BlockRecord", "Journal", "WindowRecord", "window_row"]
 
 REQUESTS_PER_WINDOW = 10_000_000  # request ids of window w start at w times this
 
@@ -163,23 +163,7 @@ def _record(row: dict[str, Any]) -> WindowRecord:
 
 def _window_rows(record: WindowRecord, idle: Mapping[str, float]) -> list[dict[str, Any]]:
     """A row per domain; one row with domain "" where nothing could be read."""
-    window = record.window
-    common = {
-        "window": window.id,
-        "kind": window.kind,
-        "system": window.system,
-        "pair": window.pair,
-        "order": window.order,
-        "batch": window.batch,
-        "requests": window.requests,
-        "failures": window.failures,
-        "duration_s": window.span.duration_s,
-        "cpu_s": window.cpu_s,
-        "start_ns": window.start_ns,
-        "end_ns": window.end_ns,
-        "void": window.void,
-        **dataclasses.asdict(window.state),
-    }
+    window, common = record.window, window_row(record.window)
     if not record.readings:
         return [{**common, "domain": "", "reason": window.reason or "no meter reads here"}]
     return [
@@ -195,3 +179,23 @@ def _window_rows(record: WindowRecord, idle: Mapping[str, float]) -> list[dict[s
         }
         for reading in record.readings
     ]
+
+
+def window_row(window: Window) -> dict[str, Any]:
+    """What a row of windows.parquet says of its window, whatever the domain."""
+    return {
+        "window": window.id,
+        "kind": window.kind,
+        "system": window.system,
+        "pair": window.pair,
+        "order": window.order,
+        "batch": window.batch,
+        "requests": window.requests,
+        "failures": window.failures,
+        "duration_s": window.span.duration_s,
+        "cpu_s": window.cpu_s,
+        "start_ns": window.start_ns,
+        "end_ns": window.end_ns,
+        "void": window.void,
+        **dataclasses.asdict(window.state),
+    }

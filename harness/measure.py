@@ -19,16 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import environment
 from harness.boundaries import on_processors
 from harness.bundle import disk, image_path, read_json, resume_command, write_image, write_json
 from harness.draw import Draws
 from harness.errors import InputError
-from harness.journal import BlockRecord, Journal, WindowRecord
+from harness.journal import BlockRecord, Journal, WindowRecord, window_row
 from harness.plan import Plan, SystemPlan, wanted_pairs
 from harness.protocols import Meter
 from harness.records import Failure, MachineState, TraceRow, Window
 from harness.replay import replay_gate
+from harness.state import snapshot, state, unlike_states
 from harness.steady import STEADY, lead_in, steady
 from harness.windows import (
     Asked,
@@ -37,6 +37,7 @@ from harness.windows import (
     batch_rows,
     core_rows,
     draw_fillers,
+    left_behind,
     rows,
     serve,
 )
@@ -47,6 +48,8 @@ __all__ = ["Session", "measure"]
 COUNTER_TICKS = 50
 STRETCH_S = 0.5
 GPU_WINDOW_S = 10.0
+UNLIKE_STATES = "the machine was not the same for"
+AGAIN = 3  # pairs that are run again for that
 
 Step = Callable[[str, int, int], None]
 
@@ -65,7 +68,8 @@ def measure(session: Session) -> None:
                 core = session.draws.core(block.core)  # identical requests for both systems
                 for worker in (candidate, baseline) if order == "AB" else (baseline, candidate):
                     session.window(worker, core, block)  # the other one is stopped meanwhile
-            session.gate(candidate, slots[0][0])
+            if session.comparable(slots[0][0]):
+                session.gate(candidate, slots[0][0])
     with session.load(session.candidate) as candidate:
         session.warm_up(candidate)
         session.latency(candidate)
@@ -107,20 +111,20 @@ class Session:
 
     # Windows -----------------------------------------------------------------------------------
 
-    def idle(self, state: str) -> None:
+    def idle(self, name: str) -> None:
         """Reads what the machine draws while nothing is asked of it."""
-        if self.journal.windows("idle", state):
+        if self.journal.windows("idle", name):
             return
-        number = self._open("idle", state)
+        number = self._open("idle", name)
         self.meter.mark()
-        before, start_ns = environment.snapshot(), time.perf_counter_ns()
+        before, start_ns = snapshot(), time.perf_counter_ns()
         time.sleep(max(self.plan.idle_s, self._ticks_s))
         end_ns = time.perf_counter_ns()
         self.meter.mark()
         window = Window(
             id=f"w{number:04d}",
             kind="idle",
-            system=state,
+            system=name,
             pair=None,
             order="",
             batch=0,
@@ -128,7 +132,7 @@ class Session:
             start_ns=start_ns,
             end_ns=end_ns,
             cpu_s=None,
-            state=environment.state(before, own_cpu_s=None),
+            state=state(before, own_cpu_s=None),
         )
         self._record(window)
 
@@ -142,8 +146,9 @@ class Session:
         if self._gpu:
             stream = self._asked(worker, self.journal.open_window(), ())
             remark = lead_in(worker, stream, self.meter)
-        window, served = self._metered(worker, "block", number, asked_for, block=block)
-        window = dataclasses.replace(window, reason=remark)
+        window, served = self._metered(
+            worker, "block", number, asked_for, block=block, remark=remark
+        )
         nonce = secrets.token_hex(16)
         picked = {True: core_rows(served), False: draw_fillers(served, len(core), nonce)}
         with disk(self.run):
@@ -248,6 +253,23 @@ class Session:
         missing = next((pair for pair in range(pairs) if pair not in have), None)
         return [] if missing is None else [(missing, order) for order in ("AB", "BA")]
 
+    def comparable(self, pair: int) -> bool:
+        """Whether a pair's windows met like states of the machine; void if not, and run again.
+
+        After a few such pairs one is kept as it is: then the ratio is what says so.
+        """
+        again = sum(b.reason.startswith(UNLIKE_STATES) for b in self.journal.blocks) < 2 * AGAIN
+        rows = {r.window.id: window_row(r.window) for r in self.journal.windows("block")}
+        blocks = [b for b in self.journal.blocks if b.pair == pair and not b.void]
+        for block in blocks:
+            both = [rows[name] for name in block.windows if name in rows]
+            if again and len(both) == 2 and (told := unlike_states(*both)):
+                reason = f"{UNLIKE_STATES} {both[0]['system']} and {both[1]['system']}: "
+                for one in blocks:
+                    self.journal.void(one, reason + "; ".join(told))
+                return False
+        return True
+
     def pairs(self) -> tuple[int, int]:
         """Pairs planned, which a budget may cap, and pairs wanted."""
         names = (self.candidate.name, self.baseline.name)
@@ -349,11 +371,12 @@ class Session:
         asked_for: Asked,
         *,
         block: BlockRecord | None = None,
+        remark: str = "",
     ) -> tuple[Window, Served]:
-        """Meters one stretch of work and stops the worker at its end."""
+        """Meters one stretch of work, sees that none is left, and stops the worker."""
         latency, system = kind == "latency", self._plan_of(worker)
         self.meter.mark()
-        before, parent_before_s = environment.snapshot(), time.process_time()
+        before, parent_before_s = snapshot(), time.process_time()
         served = serve(
             worker,
             asked_for,
@@ -364,7 +387,8 @@ class Session:
         self.meter.mark()
         self._shapes[worker.name] = worker.shape
         own_s = time.process_time() - parent_before_s + (served.cpu_s or 0.0)
-        state = environment.state(before, own_cpu_s=own_s)
+        seen = state(before, own_cpu_s=own_s)
+        left = left_behind(worker, served)
         worker.stop()
         window = Window(
             id=f"w{number:04d}",
@@ -378,7 +402,9 @@ class Session:
             start_ns=served.start_ns,
             end_ns=served.end_ns,
             cpu_s=served.cpu_s if on_processors(system.device, self.accelerated) else None,
-            state=state,
+            state=seen,
+            void=bool(left),
+            reason=left or remark,
         )
         return window, served
 

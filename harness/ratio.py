@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.attribute import PerImage, least_direct, per_image
 from harness.records import Boundary, Evidence, Method
+from harness.state import unlike_states
 from harness.stats import PILOT_PAIRS, Pairs, Ratio, pairs_to_decide, ratio_interval
 
 __all__ = ["MIN_WINDOW_S", "MeasuredRatio", "measured_ratio"]
@@ -75,9 +76,10 @@ def measured_ratio(evidence: Evidence, boundary: Boundary | None) -> MeasuredRat
     complete = [p for p in numbers if all((p, s, o) in slots for s, o in keys)]
     planned = int(evidence.settings.get("pairs_planned") or 0)
     if not complete:
-        return MeasuredRatio(
-            ratio=None, pairs=0, reason="No pair of blocks was completed by both systems."
-        )
+        void = (r for r in evidence.windows if r["kind"] == "block" and r["void"])
+        told = next((f" Void: {row['system']}, {row['reason']}." for row in void), "")
+        reason = f"No pair of blocks was completed by both systems.{told}"
+        return MeasuredRatio(ratio=None, pairs=0, reason=reason)
     found = {(p, s, o): per_image(slots[p, s, o], boundary) for p in complete for s, o in keys}
     method = least_direct(one.method for one in found.values())
     missing = [one for one in found.values() if one.value is None]
@@ -112,6 +114,8 @@ def measured_ratio(evidence: Evidence, boundary: Boundary | None) -> MeasuredRat
         reason = "The energy is modelled, not metered, and cannot decide."
     elif None in accuracy.values():
         reason = "A meter states no accuracy, so its reading cannot decide."
+    elif unlike := [told for p in complete for o in ("AB", "BA") for told in _unlike(slots, p, o)]:
+        reason = f"The machine was not the same for both systems: {unlike[0]}."
     elif shortest < MIN_WINDOW_S * _SLACK:
         reason = (
             f"The shortest window lasted {shortest:.1f} s; at least {MIN_WINDOW_S:.0f} s decide."
@@ -137,6 +141,15 @@ def _slots(evidence: Evidence) -> dict[tuple[int, str, str], list[dict[str, Any]
         key = (int(rows[0]["pair"]), rows[0]["system"], rows[0]["order"])
         found.setdefault(key, rows)
     return found
+
+
+def _unlike(
+    slots: Mapping[tuple[int, str, str], list[dict[str, Any]]], pair: int, order: str
+) -> list[str]:
+    """What keeps the two windows of a block from being compared, with both values."""
+    rows = [found[0] for (p, _, o), found in slots.items() if (p, o) == (pair, order)]
+    names = " and ".join(row["system"] for row in rows)
+    return [f"pair {pair + 1} {order}, {names}: {told}" for told in unlike_states(*rows)]
 
 
 def _accuracy(readings: Sequence[PerImage]) -> float | None:

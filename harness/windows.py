@@ -26,10 +26,13 @@ __all__ = [
     "batch_rows",
     "core_rows",
     "draw_fillers",
+    "left_behind",
     "rows",
     "serve",
 ]
 
+SETTLE_S = 0.25  # after the last answer, until threads of a library have gone to sleep
+LEFT_SHARE, LEFT_S = 0.01, 0.03  # of the window's processor time; and three clock ticks at least
 KEEP_BYTES = 1 << 30  # filler images kept for the draw; beyond it, a random half goes
 
 
@@ -141,6 +144,26 @@ def serve(
     if cpu_before is not None and cpu_after is not None:
         served.cpu_s = cpu_after - cpu_before
     return served
+
+
+def left_behind(worker: Worker, served: Served) -> str:
+    """Charges what the process tree does after its last answer; what voids the window, or "".
+
+    Threads that wait for more may spin a moment; whoever works on when they sleep has work left.
+    A process that cut itself off from the tree is not seen here: it shows as foreign time.
+    """
+    read_s = [worker.cpu_s()]
+    for _ in range(2):
+        time.sleep(SETTLE_S)
+        read_s.append(worker.cpu_s())
+    before_s, settled_s, after_s = read_s
+    if before_s is None or settled_s is None or after_s is None or served.cpu_s is None:
+        return ""
+    served.cpu_s += after_s - before_s
+    left_s = after_s - settled_s
+    if left_s <= max(LEFT_S, LEFT_SHARE * served.cpu_s):
+        return ""
+    return f"{left_s:.2f} s of processor time in {SETTLE_S:g} s, when all answers had been given"
 
 
 def _parted(batch: Batch, answer: Answer) -> tuple[tuple[Batch, Answer], tuple[Batch, Answer]]:

@@ -37,10 +37,11 @@ from typing import Any
 import numpy as np
 import psutil
 
-from harness import environment, errors
+from harness import errors
 from harness.errors import AssetError, ConfigError, InputError, SystemFailed
 from harness.protocols import Replays
 from harness.records import Failure, Prompt, Request
+from harness.state import process_cpu_s, process_tree_cpu_s
 
 __all__ = ["Answer", "Worker", "build", "main", "plain"]
 
@@ -159,11 +160,11 @@ class Worker:
 
     def cpu_s(self) -> float | None:
         """Processor seconds of the whole process tree so far, read by the parent."""
-        return environment.process_tree_cpu_s(self.process.pid)
+        return process_tree_cpu_s(self.process.pid)
 
     def clock_s(self) -> float:
         """Processor seconds of the worker's own process so far, to the nanosecond; no children."""
-        return environment.process_cpu_s(self.process.pid)
+        return process_cpu_s(self.process.pid)
 
     def resident_bytes(self) -> int | None:
         """What the process holds in memory, also while it is stopped."""

@@ -49,6 +49,7 @@ FLOORS = {
     "harness.meters": 2,
     "harness.metrics": 2,
     "harness.environment": 2,
+    "harness.state": 1.0,
     "harness.stats": 1.0,
     "harness.protocols": 1.0,
     "harness.assets": 1.0,

@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "toys"))
 
+from fake_machine import fake_machine  # noqa: E402
 from toy_audits import PAIR, SMALL  # noqa: E402
 
 from harness import cli  # noqa: E402
@@ -24,3 +25,9 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def copy(finished, tmp_path):
     return Path(shutil.copytree(finished, tmp_path / "done"))
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Folders of a fake /proc and /sys, by the name of the argument they are given for."""
+    return fake_machine(tmp_path)

@@ -14,6 +14,7 @@ import pytest
 from toy_audits import PAIR, SMALL, toys
 
 from harness import audit, bundle, cli, inputs, scoring
+from harness.measure import AGAIN
 from harness.metrics.reference import Reference
 from harness.metrics.summary import Table
 from harness.verify import verify
@@ -205,6 +206,40 @@ def test_a_system_that_dies_stops_the_audit_with_code_3(tmp_path, capsys):
     assert "System 'b' failed" in text and "--resume name=x" in text
     assert "Traceback" not in text
     assert list((tmp_path / "x" / "partial").glob("w*.json"))
+
+
+def test_work_that_goes_on_after_the_answers_voids_its_windows(tmp_path):
+    assert cli.main(toys(tmp_path, candidate="WorksOn", more=["name=w"])) == 0
+    rows = bundle.read_table(tmp_path / "w", "windows")
+    void = [r for r in rows if r["void"]]
+    assert {r["system"] for r in void} == {"a"}
+    assert {r["kind"] for r in void} == {"block", "latency"}
+    assert all("when all answers had been given" in r["reason"] for r in void)
+    found = bundle.read_json(tmp_path / "w" / "verdicts.json")
+    verdict = next(v for v in found if v["claim"] == "time-1000x")
+    assert verdict["outcome"] == "not_measured" and "Void: a" in " ".join(verdict["reasons"])
+    assert verify(tmp_path / "w") == []
+
+
+def test_a_pair_that_met_unlike_states_is_run_again_a_few_times(tmp_path, monkeypatch):
+    told = iter([["throttled 0 against 1"], [], [], ["steal_share 0 against 0.5"], *[[]] * 4])
+    monkeypatch.setattr("harness.measure.unlike_states", lambda one, other: next(told))
+    assert cli.main(toys(tmp_path, more=["name=u"])) == 0
+    blocks = bundle.read_manifest(tmp_path / "u")["blocks"]
+    void = [b for b in blocks if b["void"]]
+    assert [(b["pair"], b["order"]) for b in void] == [(0, "AB"), (0, "BA"), (1, "AB"), (1, "BA")]
+    same = "the machine was not the same for"
+    assert void[0]["reason"] == f"{same} a and b: throttled 0 against 1"
+    assert void[2]["reason"] == f"{same} a and b: steal_share 0 against 0.5"
+    assert sum(not b["void"] for b in blocks) == 4
+    assert len({b["core"] for b in blocks}) == 8
+    # and not for ever
+    monkeypatch.setattr(
+        "harness.measure.unlike_states", lambda one, other: ["throttled 1 against 1"]
+    )
+    assert cli.main(toys(tmp_path, more=["name=always"])) == 0
+    blocks = bundle.read_manifest(tmp_path / "always")["blocks"]
+    assert sum(b["void"] for b in blocks) == 2 * AGAIN and sum(not b["void"] for b in blocks) == 4
 
 
 def test_failures_count_and_the_audit_goes_on(tmp_path):

@@ -62,6 +62,25 @@ def test_five_pairs_are_inconclusive_and_a_void_window_costs_its_pair():
     assert (verdict.outcome, verdict.evidence[0].n) == ("inconclusive", 5)
 
 
+def test_unlike_states_of_the_machine_do_not_decide_and_are_named_with_both_values():
+    found = evidence()
+    for row in found.windows:
+        if row["window"] == "2-BA-dense":
+            row["foreign_cpu_s"] = 4.0
+    (ratio, *_) = judged(found, claim())[0].evidence
+    assert ratio.outcome == "not_measured" and ratio.estimate is not None
+    told = "pair 3 BA, un0 and dense: foreign_processors 0.005 against 0.4"
+    assert told in ratio.reason
+
+
+def test_a_system_whose_windows_are_all_void_is_told_why():
+    found = evidence()
+    for row in found.windows:
+        if row["system"] == "un0":
+            row |= {"void": True, "reason": "it worked on"}
+    assert "Void: un0, it worked on." in judged(found, claim())[0].evidence[0].reason
+
+
 def test_no_verdict_before_the_planned_number_of_pairs():
     found = evidence(n=0, controls=False, ratio=300, pairs=8)
     later = dataclasses.replace(found, settings={**found.settings, "pairs_planned": 9})

@@ -2,10 +2,11 @@ import hashlib
 import itertools
 
 import numpy as np
+import pytest
 
 from harness.draw import Draws
 from harness.records import Failure, Prompt
-from harness.windows import asked, core_rows, draw_fillers, rows, serve
+from harness.windows import Served, asked, core_rows, draw_fillers, left_behind, rows, serve
 from harness.worker import Answer
 
 PROMPTS = [Prompt(id=f"p{i}", text=f"text {i}", category="c") for i in range(50)]
@@ -127,3 +128,24 @@ def test_a_failure_has_no_hash_and_keeps_its_reason():
     assert good["failure"] is None and len(good["image_sha256"]) == 64
     assert bad["failure"] == "no" and bad["image_sha256"] == ""
     assert good["latency_ns"] == 20
+
+
+@pytest.mark.parametrize(
+    ("read_s", "cpu_s", "told"),
+    (
+        ([5.0, 5.0, 5.0], 3.0, ""),
+        ([5.0, 5.2, 5.2], 3.2, ""),  # threads that spin until they sleep: charged
+        ([5.0, 5.0, 5.02], 3.02, ""),  # two ticks of the clock
+        ([5.0, 5.2, 5.4], 3.4, "0.20 s of processor time in 0.25 s"),
+        ([5.0, None, 5.4], 3.0, ""),
+    ),
+)
+def test_work_after_the_last_answer_is_charged_and_voids_where_it_goes_on(
+    read_s, cpu_s, told, monkeypatch
+):
+    monkeypatch.setattr("harness.windows.time.sleep", lambda seconds: None)
+    worker, served = Scripted(), Served(cpu_s=3.0)
+    worker.cpu = iter(read_s)
+    found = left_behind(worker, served)
+    assert found.startswith(told) and bool(found) == bool(told)
+    assert served.cpu_s == pytest.approx(cpu_s)

@@ -17,6 +17,13 @@ ENDPOINTS = (
     Endpoint(metric="recall", kind="difference", margin=0.05),
 )
 VERIFIED = (ENDPOINTS[0],)
+QUIET = {
+    "cpu_mhz": 2000.0,
+    "steal_share": 0.0,
+    "foreign_cpu_s": 0.05,
+    "temperature_c": None,
+    "throttled": None,
+}
 
 
 def claim(**changes):
@@ -64,6 +71,7 @@ def windows(*, ratio=1200.0, spread=0.01, pairs=6, method="counter", dram=True, 
                             "accuracy": 0.01,
                             "void": False,
                             "reason": "",
+                            **QUIET,
                             **changes,
                         }
                     )

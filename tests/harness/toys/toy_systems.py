@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -188,6 +189,19 @@ class WithChild(Toy):
 
     def load(self):
         self.child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+
+
+class WorksOn(Toy):
+    """Goes on working in a thread when it has answered."""
+
+    def generate(self, requests):
+        def work():
+            until = time.monotonic() + 1.5
+            while time.monotonic() < until:
+                pass
+
+        threading.Thread(target=work, daemon=True).start()
+        return super().generate(requests)
 
 
 class FlatMeter:
