@@ -19,6 +19,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -105,7 +106,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     for part in ("judge", "reference"):
         if suite.get(part):
             assets.resolve(suite[part])  # before minutes of measuring, not after
-    meter = build(config["meter"])
+    meter, began_ns = build(config["meter"]), time.perf_counter_ns()
     meter.start()
     try:
         machine = _prepare(config, run, prompts, claims, meter)
@@ -147,6 +148,8 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     bundle.write_json(run / "environment.json", machine)
     own = [name for name in names if _own(systems[name].config)]
     settings = _settings(suite, machine, session.pairs()) | {"own_systems": own}
+    lasted_s = (time.perf_counter_ns() - began_ns) / 1e9
+    settings["metering_share"] = round(meter.spent_s() / lasted_s, 6)
     bundle.write_json(run / "settings.json", settings)
     journal.compact()
 

@@ -141,14 +141,9 @@ def _share(ends: tuple[float, float, float] | None) -> str:
 
 
 def _meters(arguments: argparse.Namespace) -> int:
-    card = importlib.import_module("harness.meters.all").All().describe()
-    for domain in card.domains:
-        if domain.method is None:
-            print(f"{domain.domain:<12} not read    {domain.reason}")
-            continue
-        tick = f"tick {domain.tick_s:.3g} s" if domain.tick_s else "tick unknown"
-        accuracy = f"{domain.accuracy:.0%}" if domain.accuracy is not None else "not stated"
-        print(f"{domain.domain:<12} {domain.method:<11} {tick}, accuracy {accuracy}")
+    meter = importlib.import_module("harness.meters.all").All()
+    for line in importlib.import_module("harness.meters.survey").survey(meter).lines():
+        print(line)
     return 0
 
 

@@ -68,6 +68,9 @@ class Meter(Protocol):
     def traces(self) -> list[TraceRow]:
         """Every sample taken, in order of time."""
 
+    def spent_s(self) -> float:
+        """Processor seconds that reading has cost the machine so far."""
+
     def stop(self) -> None:
         """Ends sampling; readings and traces stay available."""
 

@@ -98,6 +98,7 @@ class View:
     gallery: tuple[tuple[str, tuple[Exhibit, ...]], ...]
     gallery_note: str
     meter: tuple[Row, ...]
+    metering: str
     environment: tuple[tuple[str, str], ...]
     config: str
     bundle_files: int
@@ -150,6 +151,7 @@ def read_view(root: Path) -> View:
         gallery=exhibits,
         gallery_note=note,
         meter=_meter(environment.get("meter") or {}),
+        metering=_metering(evidence),
         environment=tuple(
             _flat({k: v for k, v in environment.items() if k not in ("meter", "boundaries")})
         ),
@@ -312,6 +314,12 @@ def _meter(card: Mapping[str, Any]) -> tuple[Row, ...]:
         }
         for row in card.get("domains", ())
     )
+
+
+def _metering(evidence: Evidence) -> str:
+    """Processor time that reading the meters took; empty of a bundle that does not say."""
+    share = evidence.settings.get("metering_share")
+    return "" if share is None else numbers.percent(share)
 
 
 def _words(value: Any) -> str:

@@ -77,6 +77,9 @@ class All:
         ]
         return sorted(rows, key=lambda row: row.t_ns)
 
+    def spent_s(self) -> float:
+        return sum(meter.spent_s() for meter in self.meters)
+
     def stop(self) -> None:
         for meter in self._running:
             meter.stop()

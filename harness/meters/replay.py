@@ -82,6 +82,10 @@ class Replay:
             return list(self._recorded)
         return [replace(row, t_ns=row.t_ns + self._shift_ns) for row in self._recorded]
 
+    def spent_s(self) -> float:
+        """Nothing: a recorded trace costs no reading."""
+        return 0.0
+
     def stop(self) -> None:
         """Does nothing: no thread runs."""
 

@@ -271,6 +271,7 @@ class SampledMeter(ABC):
         self._lost: dict[str, str] = {}
         self._card: MeterCard | None = None
         self._rows: list[TraceRow] = []
+        self._spent_s = 0.0
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -311,6 +312,11 @@ class SampledMeter(ABC):
         with self._lock:
             return list(self._rows)
 
+    def spent_s(self) -> float:
+        """Processor seconds that reading has cost so far, in whichever thread it was done."""
+        with self._lock:
+            return self._spent_s
+
     def stop(self) -> None:
         if self._thread is None:
             return
@@ -321,7 +327,9 @@ class SampledMeter(ABC):
 
     def _take(self) -> None:
         with self._lock:
+            before_s = time.thread_time()
             self._rows.extend(self.sample())
+            self._spent_s += time.thread_time() - before_s
 
     def _run(self) -> None:
         period_s = 1 / self.hz

@@ -120,6 +120,9 @@ def test_meters_say_what_is_missing_and_why(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines
     assert all(len(line.split()) > 2 for line in lines)
+    read = [line for line in lines if "accuracy" in line]
+    assert all("idle" in line for line in read)
+    assert ("of one processor" in lines[-1]) == bool(read)
 
 
 def test_a_sweep_ends_where_it_is_broken_off(tmp_path, monkeypatch):

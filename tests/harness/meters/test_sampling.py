@@ -1,4 +1,5 @@
 import math
+import time
 
 import pytest
 
@@ -184,3 +185,24 @@ def test_sampling_above_10_hz_is_refused():
 def test_a_meter_without_a_readable_domain_raises_at_start():
     with pytest.raises(MeterUnavailable, match="steps: no such thing"):
         Steps(method=None).start()
+
+
+def test_what_reading_costs_is_its_processor_time_in_any_thread():
+    class Busy(SampledMeter):
+        name = "busy"
+
+        def probe(self):
+            return MeterCard(name="busy", domains=(POWER,))
+
+        def sample(self):
+            until = time.thread_time() + 0.02
+            while time.thread_time() < until:
+                pass
+            time.sleep(0.02)  # waiting is no processor time
+            return []
+
+    meter = Busy(hz=10, rules=Rules())
+    meter.start()
+    meter.mark()
+    meter.stop()
+    assert meter.spent_s() >= 3 * 0.02  # at the start, when asked, at the end
