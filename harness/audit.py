@@ -35,7 +35,7 @@ from harness.errors import AuditStopped, InputError, Interrupted
 from harness.journal import Journal
 from harness.judge import derive
 from harness.measure import Session, measure
-from harness.protocols import Meter
+from harness.protocols import LateMeter, Meter
 from harness.records import PromptSet
 from harness.worker import build
 from reports import html, markdown
@@ -138,6 +138,10 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
                 step=step,
             )
             measure(session)
+            if isinstance(meter, LateMeter):
+                step("the meter's log", 2 * plan.pairs, 2 * plan.pairs)
+                meter.finish()
+                journal.read_late(meter)
             progress.update(bar, description="measure")
             progress.refresh()
     finally:

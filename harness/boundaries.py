@@ -2,7 +2,8 @@
 
 device    the accelerators if both systems use one, processor and memory if neither does, else the
           whole node: a system off the accelerator would otherwise go unmetered
-node      processor, memory, and the accelerators if one is here, whatever the systems say
+node      processor, memory, and the accelerators if one is here, whatever the systems say; or what
+          a wall meter reads of all of them
 facility  node x PUE, a factor that is stated, never measured here
 """
 
@@ -14,6 +15,7 @@ from harness.records import Boundary
 
 __all__ = ["boundaries_of", "on_processors"]
 
+WALL = "wall"  # everything behind one plug
 HOST = ("psys|package|cpu", "psys|dram|ram")
 
 
@@ -28,8 +30,8 @@ def boundaries_of(
     boards = [None if on_processors(d, accelerated) else _board(str(d)) for d in devices]
     named = tuple(dict.fromkeys(board for board in boards if board))
     boards_of_node = ("gpu", *(n for n in named if n != "gpu")) if accelerated or named else ()
-    node = (*HOST, *boards_of_node)
-    device = node
+    device = (*HOST, *boards_of_node)
+    node = tuple(f"{WALL}|{part}" for part in device)
     if boards and all(boards):
         device = boards_of_node
     elif not named:

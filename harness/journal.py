@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.bundle import disk, image_path, read_json, write_json, write_table
+from harness.protocols import LateMeter
 from harness.records import EnergyReading, MachineState, TraceRow, Window
 
 __all__ = ["BlockRecord", "Journal", "WindowRecord", "window_row"]
 
+LATE_MARGIN = 0.1  # of a window, before and after it, whose samples a late meter leaves with it
 REQUESTS_PER_WINDOW = 10_000_000  # request ids of window w start at w times this
 
 
@@ -74,9 +76,12 @@ class Journal:
         return number
 
     def add(self, record: WindowRecord) -> None:
+        self._write(record)
+        self.records.append(record)
+
+    def _write(self, record: WindowRecord) -> None:
         with disk(self.run):
             write_json(self.folder / f"{record.window.id}.json", dataclasses.asdict(record))
-        self.records.append(record)
 
     def put_block(self, block: BlockRecord) -> None:
         """Writes a block, or what became of it."""
@@ -93,6 +98,23 @@ class Journal:
             and not record.window.void
             and system in (None, record.window.system)
         ]
+
+    def read_late(self, meter: LateMeter) -> None:
+        """Gives every window the joules and samples of a meter whose log is whole by now."""
+        card, traces = meter.describe(), meter.traces()
+        of = {domain.domain: card.name for domain in card.domains}
+        readings = meter.readings([record.window.span for record in self.records])
+        for at, record in enumerate(self.records):
+            span = record.window.span
+            near_ns = round(LATE_MARGIN * span.duration_s * 1e9)
+            first_ns, last_ns = span.start_ns - near_ns, span.end_ns + near_ns
+            self.records[at] = dataclasses.replace(
+                record,
+                readings=tuple(one for one in readings if one.span == span.id),
+                traces=tuple(row for row in traces if first_ns <= row.t_ns <= last_ns),
+                meter_of=of,
+            )
+            self._write(self.records[at])
 
     def compact(self) -> None:
         """Writes windows, requests, batches and traces as tables; drops images without a row."""
@@ -143,9 +165,7 @@ class Journal:
             if record.facts.get("block") == block.number and not record.window.void:
                 window = dataclasses.replace(record.window, void=True, reason=reason)
                 self.records[at] = dataclasses.replace(record, window=window)
-                with disk(self.run):
-                    row = dataclasses.asdict(self.records[at])
-                    write_json(self.folder / f"{window.id}.json", row)
+                self._write(self.records[at])
 
 
 def _record(row: dict[str, Any]) -> WindowRecord:

@@ -45,7 +45,7 @@ from harness.worker import Worker
 
 __all__ = ["Session", "measure"]
 
-COUNTER_TICKS = 50
+TICKS = {"counter": 50, "integrated": 12, "wall": 12}  # that a window must hold
 STRETCH_S = 0.5
 GPU_WINDOW_S = 10.0
 UNLIKE_STATES = "the machine was not the same for"
@@ -93,7 +93,7 @@ class Session:
     step: Step = lambda what, done, total: None
     _batch_s: dict[str, float] = field(default_factory=dict)
     _min_s: float = 0.0
-    _ticks_s: float = 0.0  # long enough for every counter to resolve
+    _ticks_s: float = 0.0  # long enough for every meter to resolve
     _traced: Counter[tuple[str, str]] = field(default_factory=Counter)
     _meter_of: Mapping[str, str] = field(default_factory=dict)
     _shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
@@ -101,8 +101,8 @@ class Session:
 
     def __post_init__(self) -> None:
         card = self.meter.describe()
-        ticks = [d.tick_s or 0.0 for d in card.domains if d.method == "counter"]
-        self._ticks_s = COUNTER_TICKS * max(ticks, default=0.0)
+        ticks = [(TICKS.get(str(d.method), 0) * (d.tick_s or 0.0)) for d in card.domains]
+        self._ticks_s = max(ticks, default=0.0)
         self._min_s = max(self.plan.min_window_s, self._ticks_s)
         self._gpu = any(d.domain.startswith("gpu:") and d.method for d in card.domains)
         if self._gpu:

@@ -18,7 +18,7 @@ from harness.records import (
     TraceRow,
 )
 
-__all__ = ["Extractor", "Meter", "Replays", "Statistic", "System"]
+__all__ = ["Extractor", "LateMeter", "Meter", "Replays", "Statistic", "System"]
 
 
 @runtime_checkable
@@ -73,6 +73,14 @@ class Meter(Protocol):
 
     def stop(self) -> None:
         """Ends sampling; readings and traces stay available."""
+
+
+@runtime_checkable
+class LateMeter(Meter, Protocol):
+    """A meter whose readings of a whole run are there when it is over, as of another's log."""
+
+    def finish(self) -> None:
+        """Called once after the last window; `readings` and `traces` are complete afterwards."""
 
 
 @runtime_checkable

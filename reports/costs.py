@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.attribute import least_direct, per_image
-from harness.boundaries import HOST
+from harness.boundaries import HOST, WALL
 from harness.ratio import measured_ratio
 from harness.records import Boundary, Evidence
 
@@ -156,7 +156,8 @@ def costs(
 def _detail(boundary: Boundary | None) -> str:
     if boundary is None:
         return "not energy"
-    domains = " + ".join(_PATTERN_WORDS.get(p, p.replace("|", " or ")) for p in boundary.patterns)
+    parts = [pattern.removeprefix(f"{WALL}|") for pattern in boundary.patterns]
+    domains = " + ".join(_PATTERN_WORDS.get(p, p.replace("|", " or ")) for p in parts)
     return domains if boundary.pue == 1.0 else f"({domains}) × PUE {boundary.pue:g}"
 
 

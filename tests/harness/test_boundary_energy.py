@@ -8,6 +8,7 @@ from harness.records import Boundary
 
 NODE = Boundary(name="node", patterns=("psys|package|cpu", "psys|dram|ram", "gpu"))
 
+PLUGGED = tuple(f"wall|{part}" for part in NODE.patterns)
 HOST_ONLY = Boundary(name="node", patterns=NODE.patterns[:2])
 
 
@@ -30,8 +31,11 @@ def test_a_system_off_the_accelerator_is_inside_the_device_boundary_too():
 
     assert domains("cuda", "cuda")["device"] == ("gpu",)
     assert domains("cuda", "cuda:1")["device"] == ("gpu", "gpu:1")  # the very board is read
-    assert domains("cpu", "cpu")["device"] == domains("cpu", "cpu")["node"] == NODE.patterns[:2]
-    assert domains("cpu", "cuda")["device"] == domains("cpu", "cuda")["node"] == NODE.patterns
+    assert domains("cpu", "cpu")["device"] == NODE.patterns[:2]
+    assert domains("cpu", "cuda")["device"] == NODE.patterns
+    for devices in (("cpu", "cpu"), ("cpu", "cuda")):
+        found = domains(*devices)
+        assert found["node"] == tuple(f"wall|{part}" for part in found["device"])
 
 
 def test_an_accelerator_that_is_here_belongs_to_the_node_whatever_a_system_says_of_itself():
@@ -41,8 +45,8 @@ def test_an_accelerator_that_is_here_belongs_to_the_node_whatever_a_system_says_
 
     assert domains("cpu", "cpu") == {
         "device": NODE.patterns[:2],
-        "node": NODE.patterns,
-        "facility": NODE.patterns,
+        "node": PLUGGED,
+        "facility": PLUGGED,
     }
     assert domains("cpu", None)["device"] == NODE.patterns  # silent: it may use the accelerator
     assert domains(None, None)["device"] == ("gpu",)
@@ -105,3 +109,14 @@ def test_a_window_that_served_nothing_has_no_joules_per_image():
     rows = [{**row("cpu", 3.0), "requests": 0}, {**row("ram", 3.0), "requests": 0}]
     cpu = Boundary(name="device", patterns=("cpu",))
     assert per_image(rows, cpu).value is None
+
+
+def test_a_wall_meter_stands_for_every_part_of_the_node_once_and_for_no_device():
+    node = Boundary(name="node", patterns=PLUGGED)
+    rows = [row("wall", 20.0, "wall", 0.01), row("cpu", 5.0, "modelled", None)]
+    found = boundary_energy(rows, node)
+    assert (found.energy_j, found.method, found.accuracy) == (20.0, "wall", pytest.approx(0.01))
+    device = Boundary(name="device", patterns=NODE.patterns[:1])
+    assert boundary_energy(rows, device).energy_j == 5.0
+    unread = [row("wall", None, reason="no log"), row("package:0", 9.0), row("dram:0", 1.0)]
+    assert boundary_energy(unread, Boundary(name="node", patterns=PLUGGED[:2])).energy_j == 10.0

@@ -1,0 +1,236 @@
+"""A wall meter's log, read after the run: CSV, or the power log of an MLPerf measurement.
+
+The logger's clock is not this machine's. So at both ends of the run every processor works and
+rests in a pattern of known times (a beacon), and the offset is the one under which two levels of
+power explain the log best. It is stated with its doubt, which widens the meter's accuracy; a log
+that does not show the beacon gives no joules.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from harness.errors import ConfigError, MeterUnavailable
+from harness.meters.power_log import read_power_log
+from harness.meters.sampling import Rules, readings_from
+from harness.records import DomainCard, EnergyReading, MeterCard, Span, TraceRow
+
+__all__ = ["External", "Offset", "beacon", "clock_offset"]
+
+DOMAIN = "wall"
+PATTERN = (2, 3, 4, 2, 3, 4, 2)  # units of work, rest, work ... no shift of it looks like another
+UNIT_S = 1.0  # at least; and one and a half samples of the log
+GRID_S = 0.02  # the finest shift that is told apart
+EXPLAINED = 0.5  # of the variance of power, or the log does not show the beacon
+WORK = """
+import sys, time
+edges = [int(text) for text in sys.argv[1:]]
+for begin, end in zip(edges[::2], edges[1::2]):
+    time.sleep(max(0, begin - time.perf_counter_ns()) / 1e9)
+    while time.perf_counter_ns() < end:
+        pass
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offset:
+    """Seconds to add to a log's times, how far that may be wrong, and the variance explained."""
+
+    seconds: float
+    doubt_s: float
+    explained: float = 1.0
+
+
+class External:
+    """Gives the domain `wall`: the whole machine, as its plug sees it.
+
+    `path`: the log, which another machine may be writing while the audit runs. `interval_s`:
+    between its samples. `accuracy`: as the meter's maker states it; without one its joules cannot
+    decide. `offset_s`: what to add to the log's times; None: found by beacons, within `within_s`
+    either way. `utc_offset_h`: of the times in an MLPerf log, which name no zone. `wait_s`: how
+    long the log may take to reach the end of the run.
+    """
+
+    name = "external"
+
+    def __init__(
+        self,
+        *,
+        path: str | Path,
+        interval_s: float = 1.0,
+        accuracy: float | None = None,
+        offset_s: float | None = None,
+        within_s: float = 5.0,
+        utc_offset_h: float = 0.0,
+        wait_s: float = 30.0,
+    ) -> None:
+        if not 0 < interval_s <= 10:
+            raise ConfigError(f"meter external: interval_s={interval_s:g} is outside (0, 10]")
+        self.path, self.interval_s, self.accuracy = Path(path), interval_s, accuracy
+        self.offset_s, self.within_s, self.utc_offset_h = offset_s, within_s, utc_offset_h
+        self.wait_s = wait_s
+        self.rules = Rules(max_gap_s=3 * interval_s)
+        self._zero_ns = time.time_ns() - time.perf_counter_ns()
+        self._beacons: list[list[Span]] = []
+        self._offsets: list[Offset] = []
+
+    def describe(self) -> MeterCard:
+        domain = DomainCard(
+            domain=DOMAIN, method="wall", tick_s=self.interval_s, accuracy=self.accuracy
+        )
+        return MeterCard(name=self.name, domains=(domain,), notes={"path": str(self.path)})
+
+    def start(self) -> None:
+        self._beacon()
+
+    def mark(self) -> None:
+        """Does nothing: the log has its own times."""
+
+    def stop(self) -> None:
+        """Does nothing: the logger is not ours."""
+
+    def finish(self) -> None:
+        """Ends with a beacon of its own, waits until the log has it, and finds the offset."""
+        self._beacon()
+        end_ns, until = time.perf_counter_ns(), time.monotonic() + self.wait_s
+        while not (rows := self._logged()) or rows[-1].t_ns < end_ns + self.within_s * 1e9:
+            if time.monotonic() > until:
+                raise MeterUnavailable(
+                    f"meter external: {self.path} does not reach the end of the run. "
+                    "Let the logger write on, or copy the whole log there."
+                )
+            time.sleep(min(self.interval_s, 0.2))
+        if self.offset_s is None:
+            found = [clock_offset(rows, spans, self.within_s) for spans in self._beacons]
+            self._offsets = [one for one in found if one.explained >= EXPLAINED]
+
+    def readings(self, spans: Sequence[Span]) -> list[EnergyReading]:
+        """Joules of spans, once `finish` has found the offset; until then None with a reason."""
+        offset = self.offset()
+        if offset is None:
+            reason = f"{self.path} does not show when the load began and ended"
+            return [
+                EnergyReading(
+                    span=span.id, domain=DOMAIN, energy_j=None, method="wall", reason=reason
+                )
+                for span in spans
+            ]
+        found = readings_from(self.traces(), self.describe().domains, spans, self.rules)
+        return [
+            replace(one, accuracy=_wider(one.accuracy, 2 * offset.doubt_s / span.duration_s))
+            for one, span in zip(found, spans, strict=True)
+        ]
+
+    def traces(self) -> list[TraceRow]:
+        """The log's samples at this machine's times; none before the offset is known."""
+        offset = self.offset()
+        shift_ns = round(offset.seconds * 1e9) if offset else 0
+        return [replace(r, t_ns=r.t_ns + shift_ns) for r in self._logged()] if offset else []
+
+    def spent_s(self) -> float:
+        """Nothing: the logger is another machine's."""
+        return 0.0
+
+    def offset(self) -> Offset | None:
+        """As given, or the mean over beacons; they may lie apart by drift, which is doubt too."""
+        if self.offset_s is not None:
+            return Offset(seconds=self.offset_s, doubt_s=0.0)
+        if not self._offsets:
+            return None
+        seconds = [one.seconds for one in self._offsets]
+        return Offset(
+            seconds=sum(seconds) / len(seconds),
+            doubt_s=max(o.doubt_s for o in self._offsets) + (max(seconds) - min(seconds)) / 2,
+            explained=min(one.explained for one in self._offsets),
+        )
+
+    def _beacon(self) -> None:
+        if self.offset_s is None:
+            self._beacons.append(beacon(max(UNIT_S, 1.5 * self.interval_s)))
+
+    def _logged(self) -> list[TraceRow]:
+        """The log's samples at its own times, on this machine's monotonic scale."""
+        return [
+            TraceRow(
+                t_ns=round(t_s * 1e9) - self._zero_ns,
+                domain=DOMAIN,
+                quantity="power_w",
+                value=watts,
+            )
+            for t_s, watts in read_power_log(self.path, self.utc_offset_h)
+        ]
+
+
+def beacon(unit_s: float, processes: int | None = None) -> list[Span]:
+    """Has every processor work and rest in the pattern; returns when it worked, and after it."""
+    begin_ns = time.perf_counter_ns() + round(1e9 * max(0.5, 2 * unit_s))  # rested before
+    edges = begin_ns + np.cumsum((0, *PATTERN)) * round(1e9 * unit_s)
+    on = [
+        Span(id=f"b{i}", start_ns=int(a), end_ns=int(b)) for i, (a, b) in enumerate(_pairs(edges))
+    ]
+    times = [str(t) for span in on for t in (span.start_ns, span.end_ns)]
+    command = [sys.executable, "-S", "-c", WORK, *times]
+    running = [subprocess.Popen(command) for _ in range(processes or os.cpu_count() or 1)]
+    for process in running:
+        process.wait()
+    time.sleep(2 * unit_s)
+    return on
+
+
+def clock_offset(rows: Sequence[TraceRow], on: Sequence[Span], within_s: float) -> Offset:
+    """The shift of a log under which power has one level in the spans `on`, and another between.
+
+    The doubt is half of the range of shifts that explain the log nearly as well: whose error is
+    within four times the best one's variance, 95% of the time by the likelihood of a normal error.
+    """
+    t_s = np.array([row.t_ns for row in rows]) / 1e9
+    watts = np.array([row.value for row in rows])
+    first_s, last_s = on[0].start_ns / 1e9, on[-1].end_ns / 1e9
+    unit_s = (last_s - first_s) / sum(PATTERN)
+    shifts = np.arange(-within_s, within_s + GRID_S / 2, GRID_S)
+    errors = []
+    for shift in shifts:
+        moved = t_s + shift
+        near = (moved > first_s - 2 * unit_s) & (moved < last_s + 2 * unit_s)
+        errors.append(_unexplained(moved[near], watts[near], on))
+    share = np.array([error for error, _ in errors])
+    best = int(np.argmin(share))
+    n = errors[best][1]
+    like = shifts[share <= share[best] * (1 + 4 / max(n - 3, 1))]
+    middle = (like[0] + like[-1]) / 2
+    return Offset(
+        seconds=float(middle),
+        doubt_s=float((like[-1] - like[0]) / 2 + GRID_S),
+        explained=float(1 - share[best]),
+    )
+
+
+def _unexplained(t_s: np.ndarray, watts: np.ndarray, on: Sequence[Span]) -> tuple[float, int]:
+    """Share of the variance of power that working or not leaves, and the number of samples."""
+    if len(t_s) < 2 * len(PATTERN):
+        return 1.0, len(t_s)
+    working = np.any([(t_s >= s.start_ns / 1e9) & (t_s < s.end_ns / 1e9) for s in on], axis=0)
+    total = float(((watts - watts.mean()) ** 2).sum())
+    if total == 0 or working.all() or not working.any():
+        return 1.0, len(t_s)
+    if watts[working].mean() < watts[~working].mean():
+        return 1.0, len(t_s)
+    levels = np.where(working, watts[working].mean(), watts[~working].mean())
+    return float(((watts - levels) ** 2).sum()) / total, len(t_s)
+
+
+def _pairs(edges: np.ndarray) -> list[tuple[int, int]]:
+    """Beginning and end of every other stretch: those of work."""
+    return [(edges[i], edges[i + 1]) for i in range(0, len(edges) - 1, 2)]
+
+
+def _wider(accuracy: float | None, by: float) -> float | None:
+    return None if accuracy is None else accuracy + by
