@@ -32,6 +32,7 @@ from harness import assets, bundle, environment, errors, inputs
 from harness.boundaries import boundaries_of
 from harness.draw import Draws
 from harness.errors import AuditStopped, InputError, Interrupted
+from harness.footprint import tariff
 from harness.journal import Journal
 from harness.judge import derive
 from harness.measure import Session, measure
@@ -102,7 +103,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     systems.setdefault("null", inputs.system("null", config["systems"].get("null") or NULL))
     prompts = inputs.prompt_set(suite)
     claims = inputs.claims(config["claims"])
-    pue = inputs.pue(config["pue"])
+    pue, price = inputs.pue(config["pue"]), tariff(config)
     for part in ("judge", "reference"):
         if suite.get(part):
             assets.resolve(suite[part])  # before minutes of measuring, not after
@@ -151,7 +152,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     machine["boundaries"] = [dataclasses.asdict(boundary) for boundary in boundaries]
     bundle.write_json(run / "environment.json", machine)
     own = [name for name in names if _own(systems[name].config)]
-    settings = _settings(suite, machine, session.pairs()) | {"own_systems": own}
+    settings = _settings(suite, machine, session.pairs()) | {"own_systems": own, "tariff": price}
     lasted_s = (time.perf_counter_ns() - began_ns) / 1e9
     settings["metering_share"] = round(meter.spent_s() / lasted_s, 6)
     bundle.write_json(run / "settings.json", settings)

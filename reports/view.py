@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import bundle, stats
+from harness.footprint import footprints
 from harness.judge import request_seconds
 from harness.records import Evidence
-from reports import costs, numbers, verdicts
+from reports import costs, footprint, numbers, verdicts
 from reports.costs import Cost, Factor, Idle
 from reports.gallery import Exhibit, gallery
 from reports.verdicts import VerdictCard
@@ -91,6 +92,9 @@ class View:
     costs: tuple[Cost, ...]
     cost_gaps: tuple[str, ...]
     speed: tuple[Row, ...]
+    footprints: tuple[Row, ...]
+    tariff: str
+    break_even: str
     idle: tuple[Idle, ...]
     void: tuple[tuple[str, str], ...]
     remarks: tuple[tuple[str, str], ...]
@@ -123,6 +127,7 @@ def read_view(root: Path) -> View:
     spent = tuple(costs.costs(evidence, systems, verified))
     scored = tuple(s for s in systems if any(r["system"] == s for r in scores))
     exhibits, note = gallery(root, evidence, systems)
+    trodden = footprints(evidence)
     return View(
         title=f"{evidence.candidate} against {evidence.baseline}",
         answer=verdicts.answer(cards, claims, evidence.candidate, evidence.baseline),
@@ -140,6 +145,9 @@ def read_view(root: Path) -> View:
         costs=spent,
         cost_gaps=_gaps(spent),
         speed=tuple(_speed(evidence, system) for system in systems),
+        footprints=tuple(footprint.row(one, evidence) for one in trodden),
+        tariff=footprint.tariff(evidence),
+        break_even=footprint.break_even(trodden[0], evidence.baseline),
         idle=tuple(costs.idle(evidence)),
         void=tuple(
             (row["window"], row["reason"])

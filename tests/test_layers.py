@@ -39,6 +39,7 @@ FLOORS = {
     "harness.measure": 3.2,
     "harness.attribute": 3.3,
     "harness.scoring": 3.3,
+    "harness.footprint": 3.35,
     "harness.ratio": 3.35,
     "harness.findings": 3.36,
     "harness.gating": 3.37,

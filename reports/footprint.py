@@ -1,0 +1,53 @@
+"""What a footprint says, written out for a table and two sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.footprint import Footprint
+from harness.records import Evidence
+from reports import numbers
+
+__all__ = ["break_even", "row", "tariff"]
+
+
+def row(one: Footprint, evidence: Evidence) -> dict[str, Any]:
+    """1,000 images, a start and the training of one system."""
+    currency = (evidence.settings.get("tariff") or {}).get("currency", "")
+    trained_s = one.training_cpu_s
+    return {
+        "system": one.system,
+        "method": one.method,
+        "kwh": numbers.quantity(one.kwh, "kWh"),
+        "price": numbers.quantity(one.price, currency),
+        "co2e": numbers.quantity(one.co2e_g, "g"),
+        "cold_start": numbers.joules(one.cold_start_j),
+        "cold_start_s": numbers.seconds(one.cold_start_s),
+        "training": numbers.joules(one.training_j),
+        "training_cpu": "" if trained_s is None else f"{trained_s:,.0f} s of processor",
+    }
+
+
+def tariff(evidence: Evidence) -> str:
+    """What a kilowatt-hour was taken to cost and to emit."""
+    stated = evidence.settings.get("tariff")
+    if not stated:
+        return "At the facility. This bundle states no tariff."
+    return (
+        f"At the facility, by a stated {stated['price_per_kwh']:g} {stated['currency']} a kWh and "
+        f"{stated['co2e_g_per_kwh']:.0f} g of CO2e a kWh ({stated['country']} in "
+        f"{stated['co2e_year']}, by codecarbon's data; operation alone, nothing embodied)."
+    )
+
+
+def break_even(one: Footprint, baseline: str) -> str:
+    """After how many images the candidate's training is paid for by what they spare, or ""."""
+    counts = (
+        (one.break_even_images, f"{one.method} joules"),
+        (one.cpu_break_even_images, "processor time"),
+    )
+    told = [f"{count:,.0f} ({by})" for count, by in counts if count is not None]
+    if not told:
+        return ""
+    images = " or ".join(told)
+    return f"Training {one.system} is paid for after {images} images not drawn by {baseline}."
