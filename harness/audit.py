@@ -210,11 +210,11 @@ def _prepare(
             "prompts": len(prompts.prompts),
         },
     }
+    bundle.write_yaml(run / "config.yaml", dict(config))  # first: a killed run goes on from it
     bundle.write_bytes(run / "prompts.jsonl", to_jsonl(prompts.prompts))
     bundle.write_bytes(run / "claims.yaml", claims)
     bundle.write_json(run / "partial" / "plan.json", plan)
     bundle.write_json(run / "environment.json", machine)
-    bundle.write_yaml(run / "config.yaml", dict(config))
     return machine
 
 
