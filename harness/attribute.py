@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.records import Boundary, EnergyReading, Method
+from harness.records import Boundary, EnergyReading, Evidence, Method
 
-__all__ = ["PerImage", "boundary_energy", "least_direct", "per_image"]
+__all__ = ["PerImage", "boundary_energy", "idle_j", "least_direct", "per_image", "windows_of"]
 
 _BEST_FIRST = ("wall", "counter", "integrated", "modelled")
 
@@ -78,6 +78,24 @@ def per_image(rows: Sequence[Mapping[str, Any]], boundary: Boundary | None) -> P
     return PerImage(
         value=value, accuracy=reading.accuracy, method=reading.method, reason=reading.reason
     )
+
+
+def idle_j(rows: Sequence[Mapping[str, Any]], boundary: Boundary) -> float | None:
+    """Joules an image that the machine would have drawn in this window without any request."""
+    waiting = [
+        {**r, "energy_j": None if r["idle_w"] is None else r["idle_w"] * r["duration_s"]}
+        for r in rows
+    ]
+    return per_image(waiting, boundary).value
+
+
+def windows_of(evidence: Evidence, system: str, *kinds: str) -> dict[str, list[dict[str, Any]]]:
+    """Rows by window of a system's windows of some kinds, in order; void ones are left out."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in evidence.windows:
+        if row["system"] == system and row["kind"] in kinds and not row["void"]:
+            found.setdefault(row["window"], []).append(row)
+    return found
 
 
 def least_direct(methods: Iterable[Method | None]) -> Method | None:

@@ -134,6 +134,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
                 meter=meter,
                 journal=journal,
                 accelerated=accelerated,
+                rated=config["load"],
                 gated=any(claim.quantity == "gate_share" for claim in asked),
                 draws=Draws(prompts.prompts, core=plan.core, seed=plan.seed, salt=_salt(run)),
                 step=step,

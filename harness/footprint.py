@@ -7,12 +7,12 @@ kilowatt-hour in its settings; none of it decides a claim.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from harness.attribute import boundary_energy, least_direct, per_image
+from harness.attribute import boundary_energy, least_direct, per_image, windows_of
 from harness.errors import ConfigError
 from harness.records import Boundary, Evidence, Method
 
@@ -56,6 +56,7 @@ def footprints(evidence: Evidence) -> list[Footprint]:
         method = _per_image(evidence, name, facility)[1]
         kwh = _times(spent_j[name], IMAGES / J_PER_KWH)
         training = (evidence.cards.get(name, {}).get("notes") or {}).get("training") or {}
+        loads = windows_of(evidence, name, "load").values()
         ours = name == evidence.candidate
         found.append(
             Footprint(
@@ -64,8 +65,8 @@ def footprints(evidence: Evidence) -> list[Footprint]:
                 kwh=kwh,
                 price=_times(kwh, stated.get("price_per_kwh")),
                 co2e_g=_times(kwh, stated.get("co2e_g_per_kwh")),
-                cold_start_j=_mean(_loads_j(evidence, name, facility)),
-                cold_start_s=_mean([r[0]["duration_s"] for r in _windows(evidence, name, "load")]),
+                cold_start_j=_mean([_joules(rows, facility) for rows in loads]),
+                cold_start_s=_mean([rows[0]["duration_s"] for rows in loads]),
                 training_j=training.get("energy_j"),
                 training_cpu_s=training.get("cpu_s"),
                 break_even_images=_break_even(training.get("energy_j"), spent_j, names)
@@ -104,26 +105,16 @@ def tariff(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _windows(evidence: Evidence, system: str, kind: str) -> list[list[dict[str, Any]]]:
-    """Rows of each window of a system that counts, a list a window."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in evidence.windows:
-        if (row["system"], row["kind"]) == (system, kind) and not row["void"]:
-            found.setdefault(row["window"], []).append(row)
-    return list(found.values())
-
-
 def _per_image(
     evidence: Evidence, system: str, boundary: Boundary | None
 ) -> tuple[float | None, Method | None]:
     """Mean over block windows, None where one has no value; and how it was read."""
-    found = [per_image(rows, boundary) for rows in _windows(evidence, system, "block")]
+    found = [per_image(rows, boundary) for rows in windows_of(evidence, system, "block").values()]
     return _mean([one.value for one in found]), least_direct(one.method for one in found)
 
 
-def _loads_j(evidence: Evidence, system: str, boundary: Boundary | None) -> list[float | None]:
-    loads = _windows(evidence, system, "load")
-    return [boundary_energy(rows, boundary).energy_j for rows in loads] if boundary else []
+def _joules(rows: Sequence[Mapping[str, Any]], boundary: Boundary | None) -> float | None:
+    return boundary_energy(rows, boundary).energy_j if boundary else None
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from harness.bundle import disk, image_path, read_json, resume_command, write_im
 from harness.draw import Draws
 from harness.errors import InputError
 from harness.journal import BlockRecord, Journal, WindowRecord, window_row
+from harness.open_loop import serve_open
 from harness.plan import Plan, SystemPlan, wanted_pairs
 from harness.protocols import Meter
 from harness.records import Failure, MachineState, TraceRow, Window
@@ -48,6 +50,9 @@ __all__ = ["Session", "measure"]
 TICKS = {"counter": 50, "integrated": 12, "wall": 12}  # that a window must hold
 STRETCH_S = 0.5
 GPU_WINDOW_S = 10.0
+BATCHES = (1, 4, 16)
+OPEN = {1: 0.2, 16: 0.5}  # batch -> share of its capacity at which requests come
+OPEN_S = 20.0
 UNLIKE_STATES = "the machine was not the same for"
 AGAIN = 3  # pairs that are run again for that
 
@@ -73,6 +78,11 @@ def measure(session: Session) -> None:
     with session.load(session.candidate) as candidate:
         session.warm_up(candidate)
         session.latency(candidate)
+        session.rates(candidate)
+    if session.rated:
+        with session.load(session.baseline) as baseline:
+            session.warm_up(baseline)
+            session.rates(baseline)
     session.null(1)
 
 
@@ -90,6 +100,7 @@ class Session:
     draws: Draws
     accelerated: bool = False
     gated: bool = False  # a claim asks what the candidate's gate costs
+    rated: bool = False  # joules at other batches and rates are asked for
     step: Step = lambda what, done, total: None
     _batch_s: dict[str, float] = field(default_factory=dict)
     _min_s: float = 0.0
@@ -146,9 +157,8 @@ class Session:
         if self._gpu:
             stream = self._asked(worker, self.journal.open_window(), ())
             remark = lead_in(worker, stream, self.meter)
-        window, served = self._metered(
-            worker, "block", number, asked_for, block=block, remark=remark
-        )
+        work = partial(serve, worker, asked_for, min_s=self._min_s)
+        window, served = self._metered(worker, "block", number, work, block=block, remark=remark)
         nonce = secrets.token_hex(16)
         picked = {True: core_rows(served), False: draw_fillers(served, len(core), nonce)}
         with disk(self.run):
@@ -191,20 +201,56 @@ class Session:
         if self.journal.windows("latency", worker.name):
             return
         number = self._open("latency", worker.name)
-        asked_for = asked(
-            self.draws,
-            window=number,
-            batch=1,
-            core=(),
-            expected_batches=self.plan.latency_requests,
-            rng=self.draws.rng(number),
-        )
+        asked_for = self._asked(worker, number, (), 1, self.plan.latency_requests)
         worker.cont()
         serve(worker, asked_for, min_s=0.0, min_requests=3)  # the first at this batch
-        window, served = self._metered(worker, "latency", number, asked_for)
+        work = partial(
+            serve,
+            worker,
+            asked_for,
+            min_s=self.plan.latency_s,
+            min_requests=self.plan.latency_requests,
+            max_s=self.plan.latency_limit_s,
+        )
+        window, served = self._metered(worker, "latency", number, work, batch=1)
         picked = draw_fillers(served, served.requests, "0")
         written = rows(picked, window=window.id, system=worker.name, core=False)
         self._record(window, served, written)
+
+    def rates(self, worker: Worker) -> None:
+        """Windows at a few batches, and two that are open to requests at random times (load.py)."""
+        if not self.rated:
+            return
+        done = {(r.window.kind, r.window.batch) for r in self.journal.windows("batch", worker.name)}
+        done |= {(r.window.kind, r.window.batch) for r in self.journal.windows("open", worker.name)}
+        rate = dict.fromkeys(BATCHES, 1.0)
+        for batch in BATCHES:
+            number = self._open(f"batch {batch}", worker.name)
+            asked_for = self._asked(worker, number, (), batch)
+            worker.cont()
+            first = serve(worker, asked_for, min_s=STRETCH_S)  # also tells the rate
+            rate[batch] = first.requests / first.duration_s
+            if ("batch", batch) in done:
+                continue
+            work = partial(serve, worker, asked_for, min_s=self._min_s)
+            window, served = self._metered(worker, "batch", number, work, batch=batch)
+            self._record(window, served)
+        for batch, share in OPEN.items():
+            if ("open", batch) in done:
+                continue
+            number = self._open(f"open at {share:.0%}", worker.name)
+            work = partial(
+                serve_open,
+                worker,
+                self._asked(worker, number, (), batch),
+                rate=share * rate[batch],
+                min_s=max(OPEN_S, self._min_s),
+                rng=self.draws.rng(number),
+            )
+            worker.cont()
+            window, served = self._metered(worker, "open", number, work, batch=batch)
+            self._record(window, served)
+        worker.stop()
 
     def gate(self, worker: Worker, pair: int) -> None:
         """Replays the candidate without parts of its gate's work, where it can be (replay.py).
@@ -230,7 +276,8 @@ class Session:
             number = self._open("null", worker.name)
             asked_for = self._asked(worker, number, ())
             serve(worker, asked_for, min_s=STRETCH_S)
-            window, served = self._metered(worker, "null", number, asked_for)
+            work = partial(serve, worker, asked_for, min_s=self._min_s)
+            window, served = self._metered(worker, "null", number, work)
         finally:
             worker.close()
         self._record(window, served)
@@ -352,14 +399,21 @@ class Session:
         plans = (self.candidate, self.baseline, self.null_system)
         return next(plan for plan in plans if plan.name == worker.name)
 
-    def _asked(self, worker: Worker, number: int, core: Sequence[Any]) -> Asked:
+    def _asked(
+        self,
+        worker: Worker,
+        number: int,
+        core: Sequence[Any],
+        batch: int | None = None,
+        expected: int = 1,
+    ) -> Asked:
         batch_s = self._batch_s.get(worker.name, 1.0)
         return asked(
             self.draws,
             window=number,
-            batch=self._plan_of(worker).batch,
+            batch=batch or self._plan_of(worker).batch,
             core=core,
-            expected_batches=math.ceil(self._min_s / batch_s) if core else 1,
+            expected_batches=math.ceil(self._min_s / batch_s) if core else expected,
             rng=self.draws.rng(number),
         )
 
@@ -368,22 +422,17 @@ class Session:
         worker: Worker,
         kind: str,
         number: int,
-        asked_for: Asked,
+        work: Callable[[], Served],
         *,
+        batch: int | None = None,
         block: BlockRecord | None = None,
         remark: str = "",
     ) -> tuple[Window, Served]:
         """Meters one stretch of work, sees that none is left, and stops the worker."""
-        latency, system = kind == "latency", self._plan_of(worker)
+        system = self._plan_of(worker)
         self.meter.mark()
         before, parent_before_s = snapshot(), time.process_time()
-        served = serve(
-            worker,
-            asked_for,
-            min_s=self.plan.latency_s if latency else self._min_s,
-            min_requests=self.plan.latency_requests if latency else 0,
-            max_s=self.plan.latency_limit_s if latency else math.inf,
-        )
+        served = work()
         self.meter.mark()
         self._shapes[worker.name] = worker.shape
         own_s = time.process_time() - parent_before_s + (served.cpu_s or 0.0)
@@ -396,7 +445,7 @@ class Session:
             system=worker.name,
             pair=block.pair if block else None,
             order=block.order if block else "",
-            batch=1 if latency else system.batch,
+            batch=batch or system.batch,
             requests=served.requests,
             failures=served.failures,
             start_ns=served.start_ns,

@@ -188,7 +188,8 @@ class MachineState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """One metered stretch of one system. `kind`: block, idle, load, warmup, latency, null or gate.
+    """One metered stretch of one system. `kind`: block, idle, load, warmup, latency, null, gate,
+    batch (at another batch) or open (requests at random times).
 
     A gate window is one stage of a round of replays (harness.replay): `order` names the stage,
     `pair` the pair whose start it shares; stages take turns between `start_ns` and `end_ns`.

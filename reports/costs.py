@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.attribute import least_direct, per_image
+from harness.attribute import idle_j, least_direct, per_image, windows_of
 from harness.boundaries import HOST, WALL
 from harness.ratio import measured_ratio
 from harness.records import Boundary, Evidence
@@ -77,31 +77,13 @@ def scored_core(evidence: Evidence) -> list[Row]:
     return [row for row in evidence.requests if row["core"] and row["window"] not in void]
 
 
-def _idle_j(rows: Sequence[Row], boundary: Boundary) -> float | None:
-    """Joules per image that the machine would have drawn in this window without any request."""
-    waiting = [
-        {**r, "energy_j": None if r["idle_w"] is None else r["idle_w"] * r["duration_s"]}
-        for r in rows
-    ]
-    return per_image(waiting, boundary).value
-
-
-def _served(evidence: Evidence, system: str) -> dict[str, list[Row]]:
-    """Rows by window of a system's metered blocks, in order; void ones are left out."""
-    windows: dict[str, list[Row]] = {}
-    for row in evidence.windows:
-        if row["system"] == system and row["kind"] in ("block", "null") and not row["void"]:
-            windows.setdefault(row["window"], []).append(row)
-    return windows
-
-
 def _cost(
     evidence: Evidence, system: str, boundary: Boundary | None, verified: float | None
 ) -> Cost:
-    windows = list(_served(evidence, system).values())
+    windows = list(windows_of(evidence, system, "block", "null").values())
     readings = [per_image(rows, boundary) for rows in windows]
     values = [r.value for r in readings if r.value is not None]
-    idles = [_idle_j(rows, boundary) for rows in windows] if boundary else []
+    idles = [idle_j(rows, boundary) for rows in windows] if boundary else []
     known = [i for i in idles if i is not None]
     reasons = [r.reason for r in readings if r.value is None]
     whole = bool(values) and len(known) == len(values) == len(windows)

@@ -16,6 +16,7 @@ from harness.records import Evidence
 from reports import costs, footprint, numbers, verdicts
 from reports.costs import Cost, Factor, Idle
 from reports.gallery import Exhibit, gallery
+from reports.rates import rates, rates_checked
 from reports.verdicts import VerdictCard
 from suites.claims import load_claims_file
 
@@ -92,6 +93,8 @@ class View:
     costs: tuple[Cost, ...]
     cost_gaps: tuple[str, ...]
     speed: tuple[Row, ...]
+    rates: tuple[Row, ...]
+    rates_checked: tuple[str, ...]
     footprints: tuple[Row, ...]
     tariff: str
     break_even: str
@@ -145,6 +148,8 @@ def read_view(root: Path) -> View:
         costs=spent,
         cost_gaps=_gaps(spent),
         speed=tuple(_speed(evidence, system) for system in systems),
+        rates=rates(evidence),
+        rates_checked=rates_checked(evidence),
         footprints=tuple(footprint.row(one, evidence) for one in trodden),
         tariff=footprint.tariff(evidence),
         break_even=footprint.break_even(trodden[0], evidence.baseline),

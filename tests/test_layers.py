@@ -35,6 +35,8 @@ FLOORS = {
     "harness.steady": 3.16,
     "harness.plan": 3.15,
     "harness.replay": 3.17,
+    "harness.open_loop": 3.17,
+    "harness.load": 3.35,
     "harness.inputs": 3.2,
     "harness.measure": 3.2,
     "harness.attribute": 3.3,
