@@ -179,6 +179,7 @@ def _settings(
         "suite": suite["name"],
         "size": suite["size"],
         "machine": f"{machine['cpu_model']} x {machine['cpu_logical']}",
+        "processors": machine["cpu_logical"],
         "pairs_planned": planned,
         "pairs_wanted": wanted,
         "resolution": "verified at 64 x 64; other sizes by the mean over boxes of pixels",

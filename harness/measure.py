@@ -305,15 +305,15 @@ class Session:
 
         After a few such pairs one is kept as it is: then the ratio is what says so.
         """
-        again = sum(b.reason.startswith(UNLIKE_STATES) for b in self.journal.blocks) < 2 * AGAIN
-        rows = {r.window.id: window_row(r.window) for r in self.journal.windows("block")}
-        blocks = [b for b in self.journal.blocks if b.pair == pair and not b.void]
-        for block in blocks:
-            both = [rows[name] for name in block.windows if name in rows]
-            if again and len(both) == 2 and (told := unlike_states(*both)):
-                reason = f"{UNLIKE_STATES} {both[0]['system']} and {both[1]['system']}: "
-                for one in blocks:
-                    self.journal.void(one, reason + "; ".join(told))
+        if sum(b.reason.startswith(UNLIKE_STATES) for b in self.journal.blocks) >= 2 * AGAIN:
+            return True
+        rows = [window_row(record.window) for record in self.journal.windows("block")]
+        for row in [row for row in rows if row["pair"] == pair]:
+            others = [r for r in rows if r["system"] == row["system"] and r["pair"] != pair]
+            if told := unlike_states(row, others):
+                reason = f"{UNLIKE_STATES} {row['system']}: {'; '.join(told)}"
+                for block in [b for b in self.journal.blocks if b.pair == pair and not b.void]:
+                    self.journal.void(block, reason)
                 return False
         return True
 

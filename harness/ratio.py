@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.attribute import PerImage, least_direct, per_image
 from harness.records import Boundary, Evidence, Method
-from harness.state import unlike_states
+from harness.state import busy_elsewhere, unlike_states
 from harness.stats import PILOT_PAIRS, Pairs, Ratio, pairs_to_decide, ratio_interval
 
 __all__ = ["MIN_WINDOW_S", "MeasuredRatio", "measured_ratio"]
@@ -114,8 +114,8 @@ def measured_ratio(evidence: Evidence, boundary: Boundary | None) -> MeasuredRat
         reason = "The energy is modelled, not metered, and cannot decide."
     elif None in accuracy.values():
         reason = "A meter states no accuracy, so its reading cannot decide."
-    elif unlike := [told for p in complete for o in ("AB", "BA") for told in _unlike(slots, p, o)]:
-        reason = f"The machine was not the same for both systems: {unlike[0]}."
+    elif unlike := _unlike(slots, int(evidence.settings.get("processors") or 1)):
+        reason = unlike
     elif shortest < MIN_WINDOW_S * _SLACK:
         reason = (
             f"The shortest window lasted {shortest:.1f} s; at least {MIN_WINDOW_S:.0f} s decide."
@@ -143,13 +143,19 @@ def _slots(evidence: Evidence) -> dict[tuple[int, str, str], list[dict[str, Any]
     return found
 
 
-def _unlike(
-    slots: Mapping[tuple[int, str, str], list[dict[str, Any]]], pair: int, order: str
-) -> list[str]:
-    """What keeps the two windows of a block from being compared, with both values."""
-    rows = [found[0] for (p, _, o), found in slots.items() if (p, o) == (pair, order)]
-    names = " and ".join(row["system"] for row in rows)
-    return [f"pair {pair + 1} {order}, {names}: {told}" for told in unlike_states(*rows)]
+def _unlike(slots: Mapping[tuple[int, str, str], list[dict[str, Any]]], processors: int) -> str:
+    """What in the machine's state keeps the windows of a system from being compared, or ""."""
+    for system in dict.fromkeys(system for _, system, _ in slots):
+        rows = {(p, order): r[0] for (p, s, order), r in slots.items() if s == system}
+        if told := busy_elsewhere(list(rows.values()), processors):
+            return f"In the windows of {system} {told}. Leave the machine to the audit."
+        for (pair, order), row in rows.items():
+            others = [other for (p, _), other in rows.items() if p != pair]
+            if found := unlike_states(row, others):
+                return f"In pair {pair + 1} {order} the machine was not the same for {system}: " + (
+                    f"{'; '.join(found)}."
+                )
+    return ""
 
 
 def _accuracy(readings: Sequence[PerImage]) -> float | None:

@@ -1,4 +1,4 @@
-"""The machine's state beside a window, and which states cannot be compared.
+"""The machine's state beside a window, and which states keep windows from being compared.
 
 Everything is read from /proc and /sys; what cannot be seen there is None.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = [
     "PROC",
     "SYS",
     "Snapshot",
+    "busy_elsewhere",
     "process_cpu_s",
     "process_tree_cpu_s",
     "snapshot",
@@ -32,13 +34,13 @@ SYS = Path("/sys")
 TEMPERATURES = ("x86_pkg_temp", "coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal")
 SENSOR_C = 1e-3  # hwmon and thermal zones give thousandths of a degree
 
-# What two windows of a block may not show, in either, or apart.
-UNLIKE: dict[str, Callable[[Any, Any], bool]] = {
-    "throttled": lambda a, b: a or b,
-    "steal_share": lambda a, b: max(a, b) > 0.02,  # of the machine's processor time
-    "foreign_processors": lambda a, b: max(a, b) > 0.1,  # busy with what is not the audit's
-    "cpu_mhz": lambda a, b: max(a, b) > 1.1 * min(a, b),
-    "temperature_c": lambda a, b: abs(a - b) > 15,
+STEAL_SHARE = 0.02  # of the machine's processor time, taken by the hypervisor
+CLOCK_SHARE, TEMPERATURE_C = 0.1, 15.0  # that a system's windows may lie apart
+FOREIGN = 0.1  # processors busy with what is not the audit's; 1% of them where that is more
+APART: dict[str, Callable[[Any, Any], bool]] = {
+    "throttled": lambda a, b: bool(a) != bool(b > 0.5),
+    "cpu_mhz": lambda a, b: max(a, b) > (1 + CLOCK_SHARE) * min(a, b),
+    "temperature_c": lambda a, b: abs(a - b) > TEMPERATURE_C,
 }
 SHORTEST_S = 4.95  # shorter windows decide nothing, and show steps of 10 ms
 
@@ -94,25 +96,39 @@ def state(
     )
 
 
-def unlike_states(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """What keeps two windows of a block from being compared, each with both values.
+def unlike_states(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How a window's state differs from that of the same system's other windows, both values told.
 
-    They are rows of windows.parquet. What a machine does not show does not tell them apart.
+    They are rows of windows.parquet. Clock, temperature and throttling follow what a system does, so
+    systems are not compared with each other. What a machine does not show tells nothing apart.
     """
-    if min(one["duration_s"], other["duration_s"]) < SHORTEST_S:
+    if row["duration_s"] < SHORTEST_S:
         return []
-    a, b = _seen(one), _seen(other)
-    return [
-        f"{name} {a[name]:.4g} against {b[name]:.4g}"
-        for name, unlike in UNLIKE.items()
-        if None not in (a[name], b[name]) and unlike(a[name], b[name])
-    ]
+    found = []
+    if (row["steal_share"] or 0.0) > STEAL_SHARE:
+        found.append(f"steal_share {row['steal_share']:.3g} against {STEAL_SHARE:g} at most")
+    for name, apart in APART.items():
+        seen = [other[name] for other in others if other[name] is not None]
+        if row[name] is not None and seen and apart(row[name], usual := statistics.median(seen)):
+            found.append(f"{name} {row[name]:.4g} against {usual:.4g} in its other windows")
+    return found
 
 
-def _seen(row: Mapping[str, Any]) -> dict[str, Any]:
-    foreign_s = row["foreign_cpu_s"]
-    others = None if foreign_s is None else foreign_s / row["duration_s"]
-    return {**row, "foreign_processors": others}
+def busy_elsewhere(rows: Sequence[Mapping[str, Any]], processors: int) -> str:
+    """Whether others kept the machine busy over all of a system's windows; what to say, or "".
+
+    A mean, because a moment's work of others is noise that intervals hold; a system that has its work
+    done outside of its own processes does so in every window.
+    """
+    known = [row for row in rows if row["foreign_cpu_s"] is not None]
+    total_s = sum(row["duration_s"] for row in known)
+    if total_s < SHORTEST_S:
+        return ""
+    busy, limit = (
+        sum(row["foreign_cpu_s"] for row in known) / total_s,
+        max(FOREIGN, processors / 100),
+    )
+    return "" if busy <= limit else f"{busy:.2f} processors were busy elsewhere, {limit:g} at most"
 
 
 def process_tree_cpu_s(pid: int, *, proc: Path = PROC) -> float | None:

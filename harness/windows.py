@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 SETTLE_S = 0.25  # after the last answer, until threads of a library have gone to sleep
-LEFT_SHARE, LEFT_S = 0.01, 0.03  # of the window's processor time; and three clock ticks at least
+LEFT_SHARE, LEFT_S = 0.01, 0.05  # of the window's processor time; and five clock ticks at least
 KEEP_BYTES = 1 << 30  # filler images kept for the draw; beyond it, a random half goes
 
 
@@ -147,19 +147,18 @@ def serve(
 
 
 def left_behind(worker: Worker, served: Served) -> str:
-    """Charges what the process tree does after its last answer; what voids the window, or "".
+    """What voids a window: that its process tree works on when all answers were given; or "".
 
-    Threads that wait for more may spin a moment; whoever works on when they sleep has work left.
-    A process that cut itself off from the tree is not seen here: it shows as foreign time.
+    Threads that wait for more may spin a moment, because nothing more was asked; whoever works on
+    when they sleep has work left. A process that cut itself off from the tree is not seen here: it
+    shows as foreign time.
     """
-    read_s = [worker.cpu_s()]
-    for _ in range(2):
-        time.sleep(SETTLE_S)
-        read_s.append(worker.cpu_s())
-    before_s, settled_s, after_s = read_s
-    if before_s is None or settled_s is None or after_s is None or served.cpu_s is None:
+    time.sleep(SETTLE_S)
+    settled_s = worker.cpu_s()
+    time.sleep(SETTLE_S)
+    after_s = worker.cpu_s()
+    if settled_s is None or after_s is None or served.cpu_s is None:
         return ""
-    served.cpu_s += after_s - before_s
     left_s = after_s - settled_s
     if left_s <= max(LEFT_S, LEFT_SHARE * served.cpu_s):
         return ""

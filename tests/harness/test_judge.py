@@ -66,11 +66,31 @@ def test_unlike_states_of_the_machine_do_not_decide_and_are_named_with_both_valu
     found = evidence()
     for row in found.windows:
         if row["window"] == "2-BA-dense":
-            row["foreign_cpu_s"] = 4.0
+            row["cpu_mhz"] = 1700.0
     (ratio, *_) = judged(found, claim())[0].evidence
     assert ratio.outcome == "not_measured" and ratio.estimate is not None
-    told = "pair 3 BA, un0 and dense: foreign_processors 0.005 against 0.4"
+    told = "In pair 3 BA the machine was not the same for dense: cpu_mhz 1700 against 2000"
     assert told in ratio.reason
+
+
+def test_systems_that_load_the_machine_differently_are_compared():
+    found = evidence()
+    for row in found.windows:
+        if row["system"] == "un0":
+            row |= {"cpu_mhz": 900.0, "temperature_c": 40.0, "throttled": False}
+        else:
+            row |= {"cpu_mhz": 3500.0, "temperature_c": 85.0, "throttled": True}
+    assert judged(found, claim())[0].evidence[0].outcome == "supported"
+
+
+def test_a_system_whose_work_is_done_elsewhere_is_not_judged():
+    found = evidence()
+    for row in found.windows:
+        if row["system"] == "un0":
+            row["foreign_cpu_s"] = 4.0
+    (ratio, *_) = judged(found, claim())[0].evidence
+    assert ratio.outcome == "not_measured"
+    assert "In the windows of un0 0.40 processors were busy elsewhere" in ratio.reason
 
 
 def test_a_system_whose_windows_are_all_void_is_told_why():

@@ -5,7 +5,7 @@ import sys
 import pytest
 from fake_machine import write
 
-from harness.state import process_tree_cpu_s, snapshot, state, unlike_states
+from harness.state import busy_elsewhere, process_tree_cpu_s, snapshot, state, unlike_states
 
 HZ = os.sysconf("SC_CLK_TCK")
 
@@ -92,23 +92,42 @@ def row(**shown):
 
 
 @pytest.mark.parametrize(
-    ("shown", "told"),
+    ("just", "beyond", "told"),
     (
-        ({"throttled": True}, "throttled 0 against 1"),
-        ({"steal_share": 0.03}, "steal_share 0 against 0.03"),
-        ({"foreign_cpu_s": 1.0}, "foreign_processors 0.01 against 0.2"),
-        ({"cpu_mhz": 2400.0}, "cpu_mhz 2000 against 2400"),
-        ({"temperature_c": 70.0}, "temperature_c 50 against 70"),
+        ({"throttled": False}, {"throttled": True}, "throttled 1 against 0 in its other windows"),
+        ({"steal_share": 0.02}, {"steal_share": 0.021}, "steal_share 0.021 against 0.02 at most"),
+        ({"cpu_mhz": 2199.0}, {"cpu_mhz": 2201.0}, "cpu_mhz 2201 against 2000"),
+        ({"temperature_c": 65.0}, {"temperature_c": 34.9}, "temperature_c 34.9 against 50"),
     ),
 )
-def test_windows_that_met_unlike_states_are_told_apart_with_both_values(shown, told):
-    assert unlike_states(row(), row(**shown)) == [told]
-    assert unlike_states(row(), row()) == []
+def test_a_window_in_another_state_than_its_systems_others_is_told_with_both_values(
+    just, beyond, told
+):
+    others = [row(), row(cpu_mhz=2001.0), row()]
+    assert unlike_states(row(**just), others) == []
+    (found,) = unlike_states(row(**beyond), others)
+    assert found.startswith(told)
 
 
-def test_states_that_nothing_shows_or_short_windows_tell_nothing_apart():
-    unseen = dict.fromkeys(
-        ("throttled", "steal_share", "foreign_cpu_s", "cpu_mhz", "temperature_c")
-    )
-    assert unlike_states(row(**unseen), row(throttled=True, foreign_cpu_s=9.0)) == []
-    assert unlike_states(row(duration_s=0.1), row(foreign_cpu_s=9.0)) == []
+def test_a_system_that_always_throttles_is_like_itself():
+    hot = row(throttled=True, temperature_c=90.0)
+    assert unlike_states(hot, [hot, hot]) == []
+    assert unlike_states(row(), [hot, hot]) != []
+
+
+def test_states_that_nothing_shows_or_short_windows_or_first_ones_tell_nothing_apart():
+    names = ("throttled", "steal_share", "foreign_cpu_s", "cpu_mhz", "temperature_c")
+    unseen = row(**dict.fromkeys(names))
+    assert unlike_states(unseen, [row(throttled=True)]) == []
+    assert unlike_states(row(throttled=True), [unseen]) == []
+    assert unlike_states(row(throttled=True), []) == []
+    assert unlike_states(row(duration_s=0.1, steal_share=1.0), []) == []
+    assert busy_elsewhere([unseen, unseen], 2) == ""
+
+
+def test_what_others_do_is_judged_over_all_windows_and_by_the_size_of_the_machine():
+    quiet, moment = row(), row(foreign_cpu_s=2.0)
+    assert busy_elsewhere([quiet] * 7 + [moment], 2) == ""
+    told = busy_elsewhere([row(foreign_cpu_s=0.6)] * 8, 2)
+    assert told == "0.12 processors were busy elsewhere, 0.1 at most"
+    assert busy_elsewhere([row(foreign_cpu_s=0.6)] * 8, 64) == ""
