@@ -99,8 +99,8 @@ def state(
 def unlike_states(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
     """How a window's state differs from that of the same system's other windows, both values told.
 
-    They are rows of windows.parquet. Clock, temperature and throttling follow what a system does, so
-    systems are not compared with each other. What a machine does not show tells nothing apart.
+    They are rows of windows.parquet. Clock, temperature and throttling follow what a system does,
+    so systems are not compared with each other. What a machine does not show tells nothing apart.
     """
     if row["duration_s"] < SHORTEST_S:
         return []
@@ -117,8 +117,8 @@ def unlike_states(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -
 def busy_elsewhere(rows: Sequence[Mapping[str, Any]], processors: int) -> str:
     """Whether others kept the machine busy over all of a system's windows; what to say, or "".
 
-    A mean, because a moment's work of others is noise that intervals hold; a system that has its work
-    done outside of its own processes does so in every window.
+    A mean, because a moment's work of others is noise that intervals hold; a system that has its
+    work done outside of its own processes does so in every window.
     """
     known = [row for row in rows if row["foreign_cpu_s"] is not None]
     total_s = sum(row["duration_s"] for row in known)
