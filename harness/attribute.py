@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.boundaries import WALL
 from harness.records import Boundary, EnergyReading, Evidence, Method
 
 __all__ = ["PerImage", "boundary_energy", "idle_j", "least_direct", "per_image", "windows_of"]
@@ -122,7 +123,7 @@ def _pick(rows: Sequence[Mapping[str, Any]], pattern: str) -> list[Mapping[str, 
     if usable:
         return (measured or usable)[0]
     told = "; ".join(reasons) or "no meter reads it"
-    return f"{pattern.replace('|', ' or ')} was not read ({told})"
+    return f"{pattern.removeprefix(f'{WALL}|').replace('|', ' or ')} was not read ({told})"
 
 
 def _matches(domain: str, alternative: str) -> bool:

@@ -31,7 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from harness import assets, bundle, environment, errors, inputs
 from harness.boundaries import boundaries_of
 from harness.draw import Draws
-from harness.errors import AuditStopped, InputError, Interrupted
+from harness.errors import AuditStopped, ConfigError, InputError, Interrupted, MeterUnavailable
 from harness.footprint import tariff
 from harness.journal import Journal
 from harness.judge import derive
@@ -108,6 +108,12 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
         if suite.get(part):
             assets.resolve(suite[part])  # before minutes of measuring, not after
     meter, began_ns = build(config["meter"]), time.perf_counter_ns()
+    if not isinstance(meter, Meter):
+        raise ConfigError(
+            f"{type(meter).__name__} is no meter; it needs every method of harness.protocols.Meter."
+        )
+    if isinstance(meter, LateMeter):
+        meter.attach(run / "partial")
     meter.start()
     try:
         machine = _prepare(config, run, prompts, claims, meter)
@@ -142,7 +148,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
             measure(session)
             if isinstance(meter, LateMeter):
                 step("the meter's log", 2 * plan.pairs, 2 * plan.pairs)
-                meter.finish()
+                _finish(meter, run)
                 journal.read_late(meter)
             progress.update(bar, description="measure")
             progress.refresh()
@@ -158,6 +164,15 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     settings["metering_share"] = round(meter.spent_s() / lasted_s, 6)
     bundle.write_json(run / "settings.json", settings)
     journal.compact()
+
+
+def _finish(meter: LateMeter, run: Path) -> None:
+    try:
+        meter.finish()
+    except MeterUnavailable as error:
+        raise AuditStopped(
+            f"{error} What was measured is kept; go on with: {bundle.resume_command(run)}"
+        ) from None
 
 
 def _own(config: Mapping[str, Any]) -> bool:

@@ -27,8 +27,9 @@ class Footprint:
     """Of one system: for 1,000 images at the facility, for a cold start, and to train it.
 
     `cold_start_j` is what loading takes, mean over starts; `break_even_images` after how many
-    images what the candidate spares of the baseline's has paid for its training, in joules and
-    (`cpu_`) in processor seconds. None is what was not read or not told.
+    images what the candidate spares of the baseline's has paid for its training, in joules of the
+    node, which trainings are told in, and (`cpu_`) in processor seconds. None is what was not read
+    or not told.
     """
 
     system: str
@@ -41,20 +42,24 @@ class Footprint:
     training_j: float | None
     training_cpu_s: float | None
     break_even_images: float | None = None
+    break_even_method: Method | None = None
     cpu_break_even_images: float | None = None
 
 
 def footprints(evidence: Evidence) -> list[Footprint]:
     """Of the candidate and the baseline."""
     stated = evidence.settings.get("tariff") or {}
-    facility = next((b for b in evidence.boundaries if b.name == "facility"), None)
+    node, facility = (
+        next((b for b in evidence.boundaries if b.name == name), None)
+        for name in ("node", "facility")
+    )
     names = (evidence.candidate, evidence.baseline)
-    spent_j = {name: _per_image(evidence, name, facility)[0] for name in names}
+    spent_j = {name: _per_image(evidence, name, node)[0] for name in names}
     spent_cpu_s = {name: _per_image(evidence, name, None)[0] for name in names}
     found = []
     for name in names:
-        method = _per_image(evidence, name, facility)[1]
-        kwh = _times(spent_j[name], IMAGES / J_PER_KWH)
+        joules, method = _per_image(evidence, name, facility)
+        kwh = _times(joules, IMAGES / J_PER_KWH)
         training = (evidence.cards.get(name, {}).get("notes") or {}).get("training") or {}
         loads = windows_of(evidence, name, "load").values()
         ours = name == evidence.candidate
@@ -72,6 +77,9 @@ def footprints(evidence: Evidence) -> list[Footprint]:
                 break_even_images=_break_even(training.get("energy_j"), spent_j, names)
                 if ours
                 else None,
+                break_even_method=least_direct(
+                    (_per_image(evidence, name, node)[1], *training.get("methods", ()))
+                ),
                 cpu_break_even_images=_break_even(training.get("cpu_s"), spent_cpu_s, names)
                 if ours
                 else None,

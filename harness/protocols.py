@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -79,8 +80,14 @@ class Meter(Protocol):
 class LateMeter(Meter, Protocol):
     """A meter whose readings of a whole run are there when it is over, as of another's log."""
 
+    def attach(self, folder: Path) -> None:
+        """Called before `start`; what a run that is resumed needs may be kept there."""
+
     def finish(self) -> None:
-        """Called once after the last window; `readings` and `traces` are complete afterwards."""
+        """Called after the last window; `readings` and `traces` are complete afterwards.
+
+        Raises MeterUnavailable where they cannot be yet: the run then can be resumed.
+        """
 
 
 @runtime_checkable

@@ -43,7 +43,7 @@ def tariff(evidence: Evidence) -> str:
 def break_even(one: Footprint, baseline: str) -> str:
     """After how many images the candidate's training is paid for by what they spare, or ""."""
     counts = (
-        (one.break_even_images, f"{one.method} joules"),
+        (one.break_even_images, f"{one.break_even_method} joules"),
         (one.cpu_break_even_images, "processor time"),
     )
     told = [f"{count:,.0f} ({by})" for count, by in counts if count is not None]

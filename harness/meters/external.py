@@ -8,17 +8,18 @@ that does not show the beacon gives no joules.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from harness.errors import ConfigError, MeterUnavailable
+from harness.errors import ConfigError, InputError, MeterUnavailable
 from harness.meters.power_log import read_power_log
 from harness.meters.sampling import Rules, readings_from
 from harness.records import DomainCard, EnergyReading, MeterCard, Span, TraceRow
@@ -47,6 +48,16 @@ class Offset:
     seconds: float
     doubt_s: float
     explained: float = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """What a run that goes on needs: since when the clock counts, edges of beacons, the end."""
+
+    boot: str
+    zero_ns: int
+    beacons: list[list[list[int]]] = field(default_factory=list)
+    end_ns: int = 0
 
 
 class External:
@@ -78,9 +89,23 @@ class External:
         self.offset_s, self.within_s, self.utc_offset_h = offset_s, within_s, utc_offset_h
         self.wait_s = wait_s
         self.rules = Rules(max_gap_s=3 * interval_s)
-        self._zero_ns = time.time_ns() - time.perf_counter_ns()
-        self._beacons: list[list[Span]] = []
-        self._offsets: list[Offset] = []
+        self._run = _Run(boot=_boot(), zero_ns=time.time_ns() - time.perf_counter_ns())
+        self._file: Path | None = None
+        self._rows: list[TraceRow] = []  # on this machine's clock, once the offset is known
+        self._offset: Offset | None = None
+
+    def attach(self, folder: Path) -> None:
+        """Keeps the beacons in a folder, and goes on from those that are kept there."""
+        self._file = folder / "clock.json"
+        if not self._file.is_file():
+            return
+        kept = json.loads(self._file.read_text())
+        if kept["boot"] != self._run.boot:
+            raise InputError(
+                "The machine was started anew since this run began, so its windows cannot be "
+                f"placed in {self.path}. Start a new audit."
+            )
+        self._run = _Run(**kept)
 
     def describe(self) -> MeterCard:
         domain = DomainCard(
@@ -89,7 +114,10 @@ class External:
         return MeterCard(name=self.name, domains=(domain,), notes={"path": str(self.path)})
 
     def start(self) -> None:
-        self._beacon()
+        if not self.path.parent.is_dir():
+            raise MeterUnavailable(f"meter external: no folder {self.path.parent}; check path=.")
+        if not self._run.end_ns:
+            self._beacon()
 
     def mark(self) -> None:
         """Does nothing: the log has its own times."""
@@ -98,69 +126,100 @@ class External:
         """Does nothing: the logger is not ours."""
 
     def finish(self) -> None:
-        """Ends with a beacon of its own, waits until the log has it, and finds the offset."""
-        self._beacon()
-        end_ns, until = time.perf_counter_ns(), time.monotonic() + self.wait_s
-        while not (rows := self._logged()) or rows[-1].t_ns < end_ns + self.within_s * 1e9:
-            if time.monotonic() > until:
-                raise MeterUnavailable(
-                    f"meter external: {self.path} does not reach the end of the run. "
-                    "Let the logger write on, or copy the whole log there."
-                )
-            time.sleep(min(self.interval_s, 0.2))
-        if self.offset_s is None:
-            found = [clock_offset(rows, spans, self.within_s) for spans in self._beacons]
-            self._offsets = [one for one in found if one.explained >= EXPLAINED]
+        """Ends with a beacon of its own, waits until the log has it, and finds the offset.
+
+        Raises MeterUnavailable for a log that ends too early or does not show every beacon.
+        """
+        if not self._run.end_ns:
+            self._beacon()
+            self._run.end_ns = time.perf_counter_ns()
+            self._keep()
+        rows = self._reaching(self._run.end_ns)
+        self._offset = self._found(rows)
+        shift_ns = round(self._offset.seconds * 1e9)
+        self._rows = [replace(row, t_ns=row.t_ns + shift_ns) for row in rows]
 
     def readings(self, spans: Sequence[Span]) -> list[EnergyReading]:
         """Joules of spans, once `finish` has found the offset; until then None with a reason."""
-        offset = self.offset()
-        if offset is None:
-            reason = f"{self.path} does not show when the load began and ended"
+        if self._offset is None:
+            reason = f"{self.path} is read when the run is over"
             return [
                 EnergyReading(
                     span=span.id, domain=DOMAIN, energy_j=None, method="wall", reason=reason
                 )
                 for span in spans
             ]
-        found = readings_from(self.traces(), self.describe().domains, spans, self.rules)
+        doubt_s = self._offset.doubt_s
+        found = readings_from(self._rows, self.describe().domains, spans, self.rules)
         return [
-            replace(one, accuracy=_wider(one.accuracy, 2 * offset.doubt_s / span.duration_s))
+            replace(one, accuracy=_wider(one.accuracy, 2 * doubt_s / span.duration_s))
             for one, span in zip(found, spans, strict=True)
         ]
 
     def traces(self) -> list[TraceRow]:
-        """The log's samples at this machine's times; none before the offset is known."""
-        offset = self.offset()
-        shift_ns = round(offset.seconds * 1e9) if offset else 0
-        return [replace(r, t_ns=r.t_ns + shift_ns) for r in self._logged()] if offset else []
+        """The log's samples at this machine's times; none before the run is over."""
+        return list(self._rows)
+
+    def offset(self) -> Offset | None:
+        """What was found, or given; None before the run is over."""
+        return self._offset
 
     def spent_s(self) -> float:
         """Nothing: the logger is another machine's."""
         return 0.0
 
-    def offset(self) -> Offset | None:
-        """As given, or the mean over beacons; they may lie apart by drift, which is doubt too."""
-        if self.offset_s is not None:
-            return Offset(seconds=self.offset_s, doubt_s=0.0)
-        if not self._offsets:
-            return None
-        seconds = [one.seconds for one in self._offsets]
-        return Offset(
-            seconds=sum(seconds) / len(seconds),
-            doubt_s=max(o.doubt_s for o in self._offsets) + (max(seconds) - min(seconds)) / 2,
-            explained=min(one.explained for one in self._offsets),
-        )
-
     def _beacon(self) -> None:
         if self.offset_s is None:
-            self._beacons.append(beacon(max(UNIT_S, 1.5 * self.interval_s)))
+            on = beacon(max(UNIT_S, 1.5 * self.interval_s))
+            self._run.beacons.append([[span.start_ns, span.end_ns] for span in on])
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            partly = self._file.with_suffix(".new")
+            partly.write_text(json.dumps(asdict(self._run)))
+            partly.replace(self._file)
+
+    def _reaching(self, end_ns: int) -> list[TraceRow]:
+        """The log, as soon as it reaches the end of the run."""
+        until = time.monotonic() + self.wait_s
+        margin_s = self.within_s if self.offset_s is None else -self.offset_s
+        while not (rows := self._logged()) or rows[-1].t_ns < end_ns + margin_s * 1e9:
+            if time.monotonic() > until:
+                raise MeterUnavailable(
+                    f"meter external: {self.path} does not reach the end of the run. "
+                    "Let the logger write on, or copy the whole log there."
+                )
+            time.sleep(min(self.interval_s, 0.2))
+        return rows
+
+    def _found(self, rows: Sequence[TraceRow]) -> Offset:
+        """As given, or the mean over beacons; how far they lie apart is drift, and doubt too."""
+        if self.offset_s is not None:
+            return Offset(seconds=self.offset_s, doubt_s=0.0)
+        found = []
+        for edges in self._run.beacons:
+            on = [Span(id="beacon", start_ns=a, end_ns=b) for a, b in edges]
+            found.append(clock_offset(rows, on, self.within_s))
+        if unseen := sum(one.explained < EXPLAINED for one in found):
+            raise MeterUnavailable(
+                f"meter external: {self.path} does not show {unseen} of {len(found)} beacons "
+                f"within {self.within_s:g} s. Set a larger within_s, or offset_s itself, under "
+                "meter in the run's config.yaml."
+            )
+        seconds = [one.seconds for one in found]
+        return Offset(
+            seconds=sum(seconds) / len(seconds),
+            doubt_s=max(one.doubt_s for one in found) + (max(seconds) - min(seconds)) / 2,
+            explained=min(one.explained for one in found),
+        )
 
     def _logged(self) -> list[TraceRow]:
         """The log's samples at its own times, on this machine's monotonic scale."""
         return [
             TraceRow(
-                t_ns=round(t_s * 1e9) - self._zero_ns,
+                t_ns=round(t_s * 1e9) - self._run.zero_ns,
                 domain=DOMAIN,
                 quantity="power_w",
                 value=watts,
@@ -230,6 +289,12 @@ def _unexplained(t_s: np.ndarray, watts: np.ndarray, on: Sequence[Span]) -> tupl
 def _pairs(edges: np.ndarray) -> list[tuple[int, int]]:
     """Beginning and end of every other stretch: those of work."""
     return [(edges[i], edges[i + 1]) for i in range(0, len(edges) - 1, 2)]
+
+
+def _boot() -> str:
+    """What tells one start of this machine from another; empty where nothing does."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def _wider(accuracy: float | None, by: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.errors import MeterUnavailable
@@ -35,7 +35,8 @@ class Survey:
             stated = "not stated" if card.accuracy is None else f"{card.accuracy:.0%}"
             told += [f"accuracy {stated}"]
             idle = self.idle_w.get(card.domain)
-            told += [f"idle {idle:.3g} W" if idle else f"idle unknown: {self.no_idle[card.domain]}"]
+            unknown = self.no_idle.get(card.domain, "not read")
+            told += [f"idle unknown: {unknown}" if idle is None else f"idle {idle:.3g} W"]
             yield f"{card.domain:<12} {card.method:<11} {', '.join(told)}"
         if self.cost_share is not None:
             yield f"reading      costs {self.cost_share:.2%} of one processor"
@@ -51,16 +52,24 @@ def survey(meter: Meter, *, seconds: float | None = None) -> Survey:
         ticks = []
     if not ticks:
         return Survey(domains=domains, idle_w={}, no_idle={}, cost_share=None)
+    try:
+        return _watched(
+            meter, domains, max(IDLE_S, TICKS * max(ticks)) if seconds is None else seconds
+        )
+    finally:
+        meter.stop()
+
+
+def _watched(meter: Meter, domains: Sequence[DomainCard], seconds: float) -> Survey:
     meter.mark()
     before_s, start_ns = meter.spent_s(), time.perf_counter_ns()
-    time.sleep(max(IDLE_S, TICKS * max(ticks)) if seconds is None else seconds)
+    time.sleep(seconds)
     end_ns = time.perf_counter_ns()
     meter.mark()
     span = Span(id="idle", start_ns=start_ns, end_ns=end_ns)
     readings = meter.readings([span])
-    meter.stop()
     return Survey(
-        domains=domains,
+        domains=tuple(domains),
         idle_w={r.domain: r.energy_j / span.duration_s for r in readings if r.energy_j is not None},
         no_idle={r.domain: r.reason for r in readings if r.energy_j is None},
         cost_share=(meter.spent_s() - before_s) / span.duration_s,

@@ -256,6 +256,12 @@ def test_failures_count_and_the_audit_goes_on(tmp_path):
     assert all(items["a", r["request"]] == 0.0 for r in failed)
 
 
+def test_a_meter_that_lacks_a_method_is_refused_before_anything_runs(tmp_path, capsys):
+    given = [one for one in toys(tmp_path, more=["name=m"]) if not one.startswith("meter.")]
+    assert cli.main([*given, "meter._target_=toy_systems.Toy"]) == 2
+    assert "Toy is no meter" in capsys.readouterr().err and not (tmp_path / "m").exists()
+
+
 def test_a_full_disk_stops_the_audit_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     def full(path, image):
         raise OSError(28, "No space left on device", str(path))

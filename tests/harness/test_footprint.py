@@ -23,7 +23,8 @@ def bundle(**changes):
     found = evidence(ratio=100.0, spread=0.0)
     load = {**found.windows[0], "window": "l", "kind": "load", "system": "un0", "duration_s": 3.0}
     loads = [{**load, "domain": d, "energy_j": j} for d, j in (("package:0", 8.0), ("dram:0", 2.0))]
-    cards = {"un0": {"notes": {"training": {"energy_j": 1.485e6, "cpu_s": 990.0}}}}
+    training = {"energy_j": 1.485e6, "cpu_s": 990.0, "methods": ["modelled"]}
+    cards = {"un0": {"notes": {"training": training}}}
     settings = {**found.settings, "tariff": STATED}
     given = {"boundaries": (NODE, FACILITY), "cards": cards, "settings": settings, **changes}
     return replace(found, windows=[*loads, *found.windows], **given)
@@ -43,11 +44,11 @@ def test_starting_and_training_are_told_and_paid_back_by_what_is_spared():
     ours, theirs = footprints(bundle())
     assert ours.cold_start_j == pytest.approx(15.0) and ours.cold_start_s == 3.0
     assert theirs.cold_start_j is None and theirs.training_j is None
-    assert ours.break_even_images == pytest.approx(1.485e6 / (0.99 * 1.5))
+    assert ours.break_even_images == pytest.approx(1.485e6 / 0.99)
     assert ours.cpu_break_even_images == pytest.approx(990 / 0.99)
     assert theirs.break_even_images is None
     told = footprint.break_even(ours, "dense")
-    assert "1,000,000 (modelled joules) or 1,000 (processor time) images" in told
+    assert "1,500,000 (modelled joules) or 1,000 (processor time) images" in told
 
 
 def test_what_was_not_read_is_not_told():

@@ -253,7 +253,7 @@ def _tokens_stage(
     new_gate = leg.anew or not leg.base or has_new_pool(leg.shape)
     told = f"{model.shape}, {DROPPED:g} of the captions dropped, {ARRANGED}"
     told += ", from nothing" if leg.anew else ""
-    decay = 0.8 if leg.base else 0.25
+    decay = 0.8 if leg.base and not leg.anew else 0.25
     return _token_stage(
         "tokens", model, dictionary, loss, size, leg, lr=2e-3, decay=decay, told=told
     )

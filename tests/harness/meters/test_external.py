@@ -112,23 +112,24 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
 # The meter ---------------------------------------------------------------------------------------
 
 
-def meter(tmp_path, monkeypatch, *, shift_s=1.0, watts=lambda t: 50.0, **given):
+def meter(tmp_path, monkeypatch, *, shift_s=1.0, watts=lambda t: 50.0, shown=(0, 1), **given):
     """A meter whose beacons are told, not waited for, and a log that shows them."""
     begin_s = time.perf_counter()
     both = [spans(begin_s=begin_s + 20), spans(begin_s=begin_s + 120)]
-    monkeypatch.setattr(external, "beacon", lambda unit_s: both[len(told)])
-    told = []
+    waiting = iter(both)
+    monkeypatch.setattr(external, "beacon", lambda unit_s: next(waiting))
     made = External(path=tmp_path / "plug.csv", interval_s=0.1, wait_s=0.0, **given)
     zero_s = time.time() - time.perf_counter()
     rng = np.random.default_rng(3)
+    working = [s for i in shown for s in both[i]]
     with made.path.open("w") as file:
         file.write("time,watts\n")
         for t in np.arange(begin_s, begin_s + 200, 0.1):
-            on = any(s.start_ns <= t * 1e9 < s.end_ns for s in (*both[0], *both[1]))
+            on = any(s.start_ns <= t * 1e9 < s.end_ns for s in working)
             value = watts(t - begin_s) + 30 * on + rng.normal(0, 0.1)
             file.write(f"{t + zero_s - shift_s:.6f},{value:.6f}\n")
+    made.attach(tmp_path / "partial")
     made.start()
-    told.append(1)
     return made, begin_s
 
 
@@ -143,7 +144,7 @@ def test_joules_are_those_of_the_window_on_this_machines_clock(tmp_path, monkeyp
         tmp_path, monkeypatch, watts=lambda t: 250.0 if 80 <= t < 90 else 50.0, accuracy=0.01
     )
     asked = [window(begin_s, 80, 90)]
-    assert "does not show" in made.readings(asked)[0].reason  # not before it is over
+    assert "when the run is over" in made.readings(asked)[0].reason
     assert made.traces() == []
     made.finish()
     (reading,) = made.readings(asked)
@@ -161,13 +162,39 @@ def test_an_offset_that_is_given_is_taken_without_a_beacon(tmp_path, monkeypatch
     assert made.readings([window(begin_s, 80, 90)])[0].accuracy is None
 
 
-def test_a_log_that_ends_too_early_is_said(tmp_path, monkeypatch):
-    made, _ = meter(tmp_path, monkeypatch)
-    lines = made.path.read_text().splitlines()
-    made.path.write_text("\n".join(lines[:-1000]) + "\n")
-    monkeypatch.setattr(external.time, "perf_counter_ns", lambda: made._beacons[0][0].end_ns * 2)
+def test_a_log_that_ends_too_early_is_said_and_can_be_given_later(tmp_path, monkeypatch):
+    made, begin_s = meter(tmp_path, monkeypatch)
+    whole = made.path.read_text()
+    made.path.write_text("\n".join(whole.splitlines()[:500]) + "\n")
+    monkeypatch.setattr(external.time, "perf_counter_ns", lambda: round((begin_s + 150) * 1e9))
     with pytest.raises(MeterUnavailable, match="does not reach the end of the run"):
         made.finish()
+    made.path.write_text(whole)
+    again = External(path=made.path, interval_s=0.1, wait_s=0.0)  # another process
+    again.attach(tmp_path / "partial")
+    again.start()  # without a beacon: the run is over, and both are kept
+    again.finish()
+    assert again.offset().seconds == pytest.approx(1.0, abs=0.1)
+    assert again.readings([window(begin_s, 80, 90)])[0].energy_j == pytest.approx(500, rel=0.01)
+
+
+def test_every_beacon_must_be_shown(tmp_path, monkeypatch):
+    made, _ = meter(tmp_path, monkeypatch, shown=(0,))
+    with pytest.raises(MeterUnavailable, match="does not show 1 of 2 beacons within 5 s"):
+        made.finish()
+    assert made.offset() is None
+
+
+def test_a_run_of_an_earlier_start_of_the_machine_is_refused(tmp_path, monkeypatch):
+    meter(tmp_path, monkeypatch)
+    monkeypatch.setattr(external, "_boot", lambda: "another")
+    with pytest.raises(InputError, match="started anew"):
+        External(path=tmp_path / "plug.csv").attach(tmp_path / "partial")
+
+
+def test_a_folder_that_is_not_there_is_said_before_anything_runs(tmp_path):
+    with pytest.raises(MeterUnavailable, match="no folder"):
+        External(path=tmp_path / "none" / "plug.csv").start()
 
 
 def test_an_interval_out_of_range_is_refused():
@@ -175,19 +202,24 @@ def test_an_interval_out_of_range_is_refused():
         External(path="x", interval_s=60)
 
 
-def test_a_whole_audit_by_a_log_that_is_read_when_it_is_over(tmp_path):
+def test_a_whole_audit_by_a_log_that_comes_when_it_is_over(tmp_path, capsys):
     log, now = tmp_path / "plug.csv", time.time()
-    lines = [f"{now + i / 20:.3f},10.0" for i in range(-20, 20 * 300)]
-    log.write_text("\n".join(["time,watts", *lines]) + "\n")
     by_log = [
         "meter._target_=harness.meters.external.External",
         f"+meter.path={log}",
         "+meter.interval_s=0.05",
-        "+meter.offset_s=0.0",
+        "+meter.offset_s=60.0",
+        "+meter.wait_s=0.0",
         "+meter.accuracy=0.01",
     ]
     given = [one for one in toys(tmp_path, more=["name=w"]) if not one.startswith("meter.")]
-    assert cli.main([*given, *by_log]) == 0
+    assert cli.main([*given, *by_log]) == 3
+    said = capsys.readouterr().err
+    assert "does not reach the end of the run" in said and "--resume name=w" in said
+    # the logger's clock is a minute behind
+    lines = [f"{now - 60 + i / 20:.3f},10.0" for i in range(-20, 20 * 300)]
+    log.write_text("\n".join(["time,watts", *lines]) + "\n")
+    assert cli.main(["audit", "--resume", "name=w", f"out={tmp_path}"]) == 0
     rows = bundle.read_table(tmp_path / "w", "windows")
     blocks = [row for row in rows if row["kind"] == "block"]
     assert len(blocks) == 8
@@ -195,8 +227,7 @@ def test_a_whole_audit_by_a_log_that_is_read_when_it_is_over(tmp_path):
         assert (row["domain"], row["method"]) == ("wall", "wall")
         assert row["energy_j"] == pytest.approx(10.0 * row["duration_s"], rel=1e-3)
     boundaries = bundle.read_json(tmp_path / "w" / "environment.json")["boundaries"]
-    assert all(
-        p.startswith("wall|") for b in boundaries if b["name"] == "node" for p in b["patterns"]
-    )
+    (node,) = (b for b in boundaries if b["name"] == "node")
+    assert all(pattern.startswith("wall|") for pattern in node["patterns"])
     assert {row["domain"] for row in bundle.read_table(tmp_path / "w", "traces")} == {"wall"}
     assert verify(tmp_path / "w") == []
