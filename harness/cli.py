@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import sys
 import traceback
@@ -21,6 +22,7 @@ from harness.errors import CheckFailed, InputError, Un0BenchError, in_one_line
 __all__ = ["main"]
 
 RECIPES = ("dense", "un0", "judge", "distilled")
+SCHEMAS = ("ml-energy", "ai-energy-score", "sci")  # of harness.convert
 EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 the input is wrong, 3 stopped (resumable)"
 FAULT = 70  # as sysexits.h has it: neither a failed check nor something to resume
 
@@ -140,6 +142,15 @@ def _share(ends: tuple[float, float, float] | None) -> str:
     return "not scored" if ends is None else "{:.1%} [{:.1%}, {:.1%}]".format(*ends)
 
 
+def _convert(arguments: argparse.Namespace) -> int:
+    bundle = importlib.import_module("harness.bundle")
+    machine = bundle.read_json(arguments.bundle / "environment.json")
+    evidence = bundle.evidence(arguments.bundle)
+    rows = importlib.import_module("harness.convert").convert(evidence, machine, arguments.schema)
+    print(json.dumps(rows, indent=1))
+    return 0
+
+
 def _meters(arguments: argparse.Namespace) -> int:
     meter = importlib.import_module("harness.meters.all").All()
     for line in importlib.import_module("harness.meters.survey").survey(meter).lines():
@@ -222,6 +233,9 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("bundle", type=Path)
     factors = add("factors", _factors, "take a factor apart along bundles that share a candidate")
     factors.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
+    converted = add("convert", _convert, "print a bundle's figures in another scheme's words")
+    converted.add_argument("bundle", type=Path)
+    converted.add_argument("schema", choices=SCHEMAS)
     add("meters", _meters, "list what can be metered here, and why the rest cannot")
     claims = add("claims", _claims, "list claims, or explain those named")
     claims.add_argument("ids", nargs="*", metavar="CLAIM")

@@ -18,7 +18,7 @@ def row(one: Footprint, evidence: Evidence) -> dict[str, Any]:
     return {
         "system": one.system,
         "method": one.method,
-        "kwh": numbers.quantity(one.kwh, "kWh"),
+        "energy": numbers.watt_hours(None if one.kwh is None else 1000 * one.kwh),
         "price": numbers.quantity(one.price, currency),
         "co2e": numbers.quantity(one.co2e_g, "g"),
         "cold_start": numbers.joules(one.cold_start_j),

@@ -17,6 +17,7 @@ __all__ = [
     "seconds",
     "signed",
     "significant",
+    "watt_hours",
     "watts",
 ]
 
@@ -52,6 +53,11 @@ def _scaled(value: float, unit: str, digits: int = 3) -> str:
 def joules(value: float | None, digits: int = 3) -> str:
     """Write joules with an SI prefix; None is a dash."""
     return MISSING if value is None else _scaled(value, "J", digits)
+
+
+def watt_hours(value: float | None) -> str:
+    """Write watt-hours with an SI prefix; None is a dash."""
+    return MISSING if value is None else _scaled(value, "Wh")
 
 
 def seconds(value: float | None, digits: int = 3) -> str:

@@ -48,6 +48,7 @@ FLOORS = {
     "harness.quality": 3.37,
     "harness.judge": 3.4,
     "harness.factors": 3.4,
+    "harness.convert": 3.4,
     "harness.systems": 2,
     "harness.meters": 2,
     "harness.metrics": 2,

@@ -167,6 +167,7 @@ def _heard() -> Iterator[list[str]]:
         return False
 
     logger = logging.getLogger("codecarbon")
+    logger.disabled = False  # Hydra's sweeps disable loggers that exist
     logger.setLevel(logging.WARNING)
     logger.addFilter(keep)
     try:

@@ -58,7 +58,7 @@ def test_what_was_not_read_is_not_told():
     ours, _ = footprints(unread)
     assert (ours.kwh, ours.price, ours.co2e_g, ours.cold_start_j) == (None, None, None, None)
     assert ours.break_even_images is None and ours.cpu_break_even_images is not None
-    assert footprint.row(ours, unread)["kwh"] == numbers.MISSING
+    assert footprint.row(ours, unread)["energy"] == numbers.MISSING
     nothing = bundle(settings={}, cards={})
     assert footprint.break_even(footprints(nothing)[0], "dense") == ""
     assert "no tariff" in footprint.tariff(nothing)
