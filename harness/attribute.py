@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from harness.boundaries import WALL
 from harness.records import Boundary, EnergyReading, Evidence, Method
 
-__all__ = ["PerImage", "boundary_energy", "idle_j", "least_direct", "per_image", "windows_of"]
+__all__ = [
+    "PerImage",
+    "boundary_energy",
+    "idle_j",
+    "least_direct",
+    "mean_per_image",
+    "per_image",
+    "windows_of",
+]
 
 _BEST_FIRST = ("wall", "counter", "integrated", "modelled")
 
@@ -97,6 +106,17 @@ def windows_of(evidence: Evidence, system: str, *kinds: str) -> dict[str, list[d
         if row["system"] == system and row["kind"] in kinds and not row["void"]:
             found.setdefault(row["window"], []).append(row)
     return found
+
+
+def mean_per_image(
+    evidence: Evidence, system: str, boundary: Boundary | None
+) -> tuple[float | None, Method | None]:
+    """Mean per image over a system's block windows, and its method; None where one has no value."""
+    windows = windows_of(evidence, system, "block").values()
+    found = [per_image(rows, boundary) for rows in windows]
+    values = [one.value for one in found if one.value is not None]
+    whole = bool(values) and len(values) == len(found)
+    return (fmean(values) if whole else None), least_direct(one.method for one in found)
 
 
 def least_direct(methods: Iterable[Method | None]) -> Method | None:

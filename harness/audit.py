@@ -104,6 +104,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     prompts = inputs.prompt_set(suite)
     claims = inputs.claims(config["claims"])
     pue, price = inputs.pue(config["pue"]), tariff(config)
+    rated = inputs.switch("load", config["load"])
     for part in ("judge", "reference"):
         if suite.get(part):
             assets.resolve(suite[part])  # before minutes of measuring, not after
@@ -140,7 +141,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
                 meter=meter,
                 journal=journal,
                 accelerated=accelerated,
-                rated=config["load"],
+                rated=rated,
                 gated=any(claim.quantity == "gate_share" for claim in asked),
                 draws=Draws(prompts.prompts, core=plan.core, seed=plan.seed, salt=_salt(run)),
                 step=step,
@@ -150,6 +151,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
                 step("the meter's log", 2 * plan.pairs, 2 * plan.pairs)
                 _finish(meter, run)
                 journal.read_late(meter)
+                machine["meter"] = dataclasses.asdict(meter.describe())  # with what it found
             progress.update(bar, description="measure")
             progress.refresh()
     finally:

@@ -11,12 +11,11 @@ The first two are of accelerators: modelled figures and those of processors alon
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import fmean
 from typing import Any
 
-from harness.attribute import per_image, windows_of
+from harness.attribute import mean_per_image, windows_of
 from harness.footprint import IMAGES, J_PER_KWH
-from harness.records import Boundary, Evidence
+from harness.records import Evidence
 
 __all__ = ["SCHEMAS", "convert"]
 
@@ -32,10 +31,9 @@ def convert(evidence: Evidence, machine: dict[str, Any], schema: str) -> list[di
 def _ml_energy(evidence: Evidence, machine: dict[str, Any], system: str) -> dict[str, Any]:
     card, boards = evidence.cards.get(system, {}), machine.get("accelerators") or []
     rows = [window[0] for window in windows_of(evidence, system, "block").values()]
-    images_per_s = sum(r["requests"] - r["failures"] for r in rows) / sum(
-        r["duration_s"] for r in rows
-    )
-    joules, batch = _board_j(evidence, system), rows[0]["batch"]
+    lasted_s = sum(r["duration_s"] for r in rows)
+    images_per_s = sum(r["requests"] - r["failures"] for r in rows) / lasted_s if rows else 0.0
+    joules, batch = _board_j(evidence, system), rows[0]["batch"] if rows else None
     return {
         "task": "text-to-image",
         "model_id": card.get("name"),
@@ -46,7 +44,7 @@ def _ml_energy(evidence: Evidence, machine: dict[str, Any], system: str) -> dict
         "energy_per_generation_joules": joules,
         "height": card.get("height"),
         "width": card.get("width"),
-        "batch_latency_s": batch / images_per_s,
+        "batch_latency_s": batch / images_per_s if batch and images_per_s else None,
         "avg_power_watts": None if joules is None else joules * images_per_s,
     }
 
@@ -64,7 +62,7 @@ def _ai_energy_score(evidence: Evidence, machine: dict[str, Any], system: str) -
 def _sci(evidence: Evidence, machine: dict[str, Any], system: str) -> dict[str, Any]:
     facility = next(b for b in evidence.boundaries if b.name == "facility")
     grid = (evidence.settings.get("tariff") or {}).get("co2e_g_per_kwh")
-    joules, method = _mean_j(evidence, system, facility)
+    joules, method = mean_per_image(evidence, system, facility)
     energy = None if joules is None else joules / J_PER_KWH
     return {
         "system": system,
@@ -83,16 +81,8 @@ def _board_j(evidence: Evidence, system: str) -> float | None:
     device = next(b for b in evidence.boundaries if b.name == "device")
     if not all(pattern.startswith("gpu") for pattern in device.patterns):
         return None
-    joules, method = _mean_j(evidence, system, device)
+    joules, method = mean_per_image(evidence, system, device)
     return None if method == "modelled" else joules
-
-
-def _mean_j(evidence: Evidence, system: str, boundary: Boundary) -> tuple[float | None, str | None]:
-    """Mean over block windows, None where one has no value; and the method of the first."""
-    found = [per_image(rows, boundary) for rows in windows_of(evidence, system, "block").values()]
-    values = [one.value for one in found if one.value is not None]
-    whole = bool(values) and len(values) == len(found)
-    return (fmean(values) if whole else None), (found[0].method if found else None)
 
 
 SCHEMAS: dict[str, Callable[[Evidence, dict[str, Any], str], dict[str, Any]]] = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from harness.attribute import boundary_energy, least_direct, per_image, windows_of
+from harness.attribute import boundary_energy, least_direct, mean_per_image, windows_of
 from harness.errors import ConfigError
 from harness.records import Boundary, Evidence, Method
 
@@ -54,11 +54,11 @@ def footprints(evidence: Evidence) -> list[Footprint]:
         for name in ("node", "facility")
     )
     names = (evidence.candidate, evidence.baseline)
-    spent_j = {name: _per_image(evidence, name, node)[0] for name in names}
-    spent_cpu_s = {name: _per_image(evidence, name, None)[0] for name in names}
+    spent_j = {name: mean_per_image(evidence, name, node)[0] for name in names}
+    spent_cpu_s = {name: mean_per_image(evidence, name, None)[0] for name in names}
     found = []
     for name in names:
-        joules, method = _per_image(evidence, name, facility)
+        joules, method = mean_per_image(evidence, name, facility)
         kwh = _times(joules, IMAGES / J_PER_KWH)
         training = (evidence.cards.get(name, {}).get("notes") or {}).get("training") or {}
         loads = windows_of(evidence, name, "load").values()
@@ -78,7 +78,7 @@ def footprints(evidence: Evidence) -> list[Footprint]:
                 if ours
                 else None,
                 break_even_method=least_direct(
-                    (_per_image(evidence, name, node)[1], *training.get("methods", ()))
+                    (mean_per_image(evidence, name, node)[1], *training.get("methods", ()))
                 ),
                 cpu_break_even_images=_break_even(training.get("cpu_s"), spent_cpu_s, names)
                 if ours
@@ -111,14 +111,6 @@ def tariff(config: Mapping[str, Any]) -> dict[str, Any]:
         "co2e_g_per_kwh": float(grid["carbon_intensity"]),
         "co2e_year": int(grid["year"]),
     }
-
-
-def _per_image(
-    evidence: Evidence, system: str, boundary: Boundary | None
-) -> tuple[float | None, Method | None]:
-    """Mean over block windows, None where one has no value; and how it was read."""
-    found = [per_image(rows, boundary) for rows in windows_of(evidence, system, "block").values()]
-    return _mean([one.value for one in found]), least_direct(one.method for one in found)
 
 
 def _joules(rows: Sequence[Mapping[str, Any]], boundary: Boundary | None) -> float | None:

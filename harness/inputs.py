@@ -17,7 +17,7 @@ from suites.claims import claims_bytes, load_claims_file
 from suites.proc.sets import load_set, sealed_set
 from suites.prompts import read_prompt_file
 
-__all__ = ["claims", "known", "pair", "plan", "prompt_set", "pue", "sealed", "system"]
+__all__ = ["claims", "known", "pair", "plan", "prompt_set", "pue", "sealed", "switch", "system"]
 
 OWN_KEYS = ("batch", "timeout_s")  # of a system's YAML: the parent's, not the class's
 RESERVED = ("reference", "bare", "loaded")  # rows of a bundle that are no system
@@ -117,6 +117,13 @@ def pue(value: Any) -> float:
     if not _number(value) or not 1 <= value < 100:
         raise ConfigError(f"pue={value!r}; it is a number of at least 1, as in pue=1.2.")
     return float(value)
+
+
+def switch(key: str, value: Any) -> bool:
+    """A setting that is on or off."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key}={value!r}; it is true or false.")
+    return value
 
 
 def _number(value: Any) -> bool:

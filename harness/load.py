@@ -18,6 +18,7 @@ from harness.records import Boundary, Evidence
 __all__ = ["Check", "Load", "Point", "checks", "loads", "points"]
 
 UTILISED = 0.7  # of a node's capacity, at most
+SLACK = 1e-9  # a thousand nodes' rate needs no 1,001st, whatever the last bit says
 PATIENCE_S = 1.0  # for a batch to fill
 HOUR_S = 3600.0
 NODES = 1000  # a fleet of so many baseline nodes is the last rate
@@ -94,7 +95,7 @@ def at(system: str, known: Sequence[Point], rate: float, what: str = "") -> Load
     fit = [p for p in known if p.batch / rate <= PATIENCE_S] or [min(known, key=lambda p: p.batch)]
     ways = []
     for point in fit:
-        nodes = max(1, math.ceil(rate / (UTILISED * point.rate)))
+        nodes = max(1, math.ceil(rate / (UTILISED * point.rate) - SLACK))
         joules = nodes * point.idle_w / rate + point.added_j
         ways.append(
             Load(

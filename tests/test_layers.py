@@ -37,6 +37,7 @@ FLOORS = {
     "harness.replay": 3.17,
     "harness.open_loop": 3.17,
     "harness.load": 3.35,
+    "harness.metering": 3.18,
     "harness.inputs": 3.2,
     "harness.measure": 3.2,
     "harness.attribute": 3.3,

@@ -49,6 +49,13 @@ class Offset:
     doubt_s: float
     explained: float = 1.0
 
+    @property
+    def told(self) -> str:
+        return (
+            f"times of its log moved by {self.seconds:+.2f} s, within {self.doubt_s:.2f} s; "
+            f"{self.explained:.0%} of the variance of power explained"
+        )
+
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
@@ -85,6 +92,10 @@ class External:
     ) -> None:
         if not 0 < interval_s <= 10:
             raise ConfigError(f"meter external: interval_s={interval_s:g} is outside (0, 10]")
+        if accuracy is not None and not 0 <= accuracy < 1:
+            raise ConfigError(f"meter external: accuracy={accuracy:g} is outside [0, 1)")
+        if not -24 < utc_offset_h < 24:
+            raise ConfigError(f"meter external: utc_offset_h={utc_offset_h:g} is no zone")
         self.path, self.interval_s, self.accuracy = Path(path), interval_s, accuracy
         self.offset_s, self.within_s, self.utc_offset_h = offset_s, within_s, utc_offset_h
         self.wait_s = wait_s
@@ -109,7 +120,11 @@ class External:
 
     def describe(self) -> MeterCard:
         domain = DomainCard(
-            domain=DOMAIN, method="wall", tick_s=self.interval_s, accuracy=self.accuracy
+            domain=DOMAIN,
+            method="wall",
+            tick_s=self.interval_s,
+            accuracy=self.accuracy,
+            reason=self._offset.told if self._offset else "",
         )
         return MeterCard(name=self.name, domains=(domain,), notes={"path": str(self.path)})
 

@@ -52,7 +52,10 @@ def read_power_log(path: Path, utc_offset_h: float = 0.0) -> list[tuple[float, f
 
 def _cells(path: Path, lines: list[str]) -> Iterator[tuple[int, tuple[str, str]]]:
     """Line number, time and watts of every sample."""
-    table = list(csv.reader(lines))
+    try:
+        table = list(csv.reader(lines))
+    except csv.Error as error:
+        raise InputError(f"{path} is no CSV ({error}). {REMEDY}") from None
     if not table:
         return
     if table[0] and table[0][0].strip() == "Time":

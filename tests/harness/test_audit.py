@@ -105,6 +105,8 @@ def test_windows_alternate_in_pairs_of_new_starts_beside_idle_and_latency(finish
         ("warmup", "null"),
         ("latency", "null"),
     ]
+    settings = bundle.read_json(finished / "settings.json")
+    assert 0 < settings["metering_share"] < 0.25  # the toy meter says 0.25 s of some seconds
     block = next(r for r in rows if r["kind"] == "block")
     assert block["energy_j"] == pytest.approx(10.0 * block["duration_s"])
     assert block["idle_w"] == pytest.approx(10.0)

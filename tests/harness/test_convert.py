@@ -66,6 +66,15 @@ def test_modelled_figures_and_processors_are_no_boards(schema):
         assert convert(found, {}, schema)[0][keys[schema]] is None
 
 
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_a_system_whose_windows_are_all_void_has_no_figures(schema):
+    found = on_boards()
+    rows = [{**row, "void": True} for row in found.windows]
+    for row in convert(replace(found, windows=rows), MACHINE, schema):
+        asked = ("energy_per_generation_joules", "batch_latency_s", "total", "energy")
+        assert all(row.get(key) is None for key in asked)
+
+
 def test_the_command_prints_what_a_program_can_read(finished, capsys):
     assert set(cli.SCHEMAS) == set(SCHEMAS)
     for schema in SCHEMAS:

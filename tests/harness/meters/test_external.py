@@ -153,6 +153,7 @@ def test_joules_are_those_of_the_window_on_this_machines_clock(tmp_path, monkeyp
     doubt_s = made.offset().doubt_s
     assert reading.accuracy == pytest.approx(0.01 + 2 * doubt_s / 10)
     assert made.offset().seconds == pytest.approx(1.0, abs=0.1)
+    assert made.describe().domains[0].reason.startswith("times of its log moved by +")
 
 
 def test_an_offset_that_is_given_is_taken_without_a_beacon(tmp_path, monkeypatch):
@@ -197,9 +198,10 @@ def test_a_folder_that_is_not_there_is_said_before_anything_runs(tmp_path):
         External(path=tmp_path / "none" / "plug.csv").start()
 
 
-def test_an_interval_out_of_range_is_refused():
-    with pytest.raises(ConfigError, match="interval_s"):
-        External(path="x", interval_s=60)
+@pytest.mark.parametrize("wrong", ({"interval_s": 60}, {"accuracy": 5}, {"utc_offset_h": 30}))
+def test_a_setting_out_of_range_is_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        External(path="x", **wrong)
 
 
 def test_a_whole_audit_by_a_log_that_comes_when_it_is_over(tmp_path, capsys):
@@ -227,6 +229,8 @@ def test_a_whole_audit_by_a_log_that_comes_when_it_is_over(tmp_path, capsys):
         assert (row["domain"], row["method"]) == ("wall", "wall")
         assert row["energy_j"] == pytest.approx(10.0 * row["duration_s"], rel=1e-3)
     boundaries = bundle.read_json(tmp_path / "w" / "environment.json")["boundaries"]
+    machine = bundle.read_json(tmp_path / "w" / "environment.json")
+    assert "moved by +60.00 s" in machine["meter"]["domains"][0]["reason"]
     (node,) = (b for b in boundaries if b["name"] == "node")
     assert all(pattern.startswith("wall|") for pattern in node["patterns"])
     assert {row["domain"] for row in bundle.read_table(tmp_path / "w", "traces")} == {"wall"}
