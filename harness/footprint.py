@@ -7,7 +7,7 @@ kilowatt-hour in its settings; none of it decides a claim.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -16,7 +16,7 @@ from harness.attribute import boundary_energy, least_direct, mean_per_image, win
 from harness.errors import ConfigError
 from harness.records import Boundary, Evidence, Method
 
-__all__ = ["Footprint", "footprints", "tariff"]
+__all__ = ["BreakEven", "Footprint", "break_even", "footprints", "tariff"]
 
 J_PER_KWH = 3.6e6
 IMAGES = 1000
@@ -24,12 +24,9 @@ IMAGES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """Of one system: for 1,000 images at the facility, for a cold start, and to train it.
+    """Of one system: 1,000 images and a cold start at the facility, and what its training took.
 
-    `cold_start_j` is what loading takes, mean over starts; `break_even_images` after how many
-    images what the candidate spares of the baseline's has paid for its training, in joules of the
-    node, which trainings are told in, and (`cpu_`) in processor seconds. None is what was not read
-    or not told.
+    `cold_start_j` is what loading takes, mean over starts. None is what was not read or not told.
     """
 
     system: str
@@ -41,28 +38,30 @@ class Footprint:
     cold_start_s: float | None
     training_j: float | None
     training_cpu_s: float | None
-    break_even_images: float | None = None
-    break_even_method: Method | None = None
-    cpu_break_even_images: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakEven:
+    """After how many images what the candidate spares of the baseline's pays for its training.
+
+    In joules of the node, which trainings are told in, and in processor seconds; None where
+    nothing is spared, or something is not told.
+    """
+
+    images: float | None
+    method: Method | None
+    cpu_images: float | None
 
 
 def footprints(evidence: Evidence) -> list[Footprint]:
     """Of the candidate and the baseline."""
-    stated = evidence.settings.get("tariff") or {}
-    node, facility = (
-        next((b for b in evidence.boundaries if b.name == name), None)
-        for name in ("node", "facility")
-    )
-    names = (evidence.candidate, evidence.baseline)
-    spent_j = {name: mean_per_image(evidence, name, node)[0] for name in names}
-    spent_cpu_s = {name: mean_per_image(evidence, name, None)[0] for name in names}
+    stated, facility = evidence.settings.get("tariff") or {}, _boundary(evidence, "facility")
     found = []
-    for name in names:
+    for name in (evidence.candidate, evidence.baseline):
         joules, method = mean_per_image(evidence, name, facility)
         kwh = _times(joules, IMAGES / J_PER_KWH)
-        training = (evidence.cards.get(name, {}).get("notes") or {}).get("training") or {}
         loads = windows_of(evidence, name, "load").values()
-        ours = name == evidence.candidate
+        training = _training(evidence, name)
         found.append(
             Footprint(
                 system=name,
@@ -70,22 +69,33 @@ def footprints(evidence: Evidence) -> list[Footprint]:
                 kwh=kwh,
                 price=_times(kwh, stated.get("price_per_kwh")),
                 co2e_g=_times(kwh, stated.get("co2e_g_per_kwh")),
-                cold_start_j=_mean([_joules(rows, facility) for rows in loads]),
+                cold_start_j=_mean([boundary_energy(rows, facility).energy_j for rows in loads]),
                 cold_start_s=_mean([rows[0]["duration_s"] for rows in loads]),
                 training_j=training.get("energy_j"),
                 training_cpu_s=training.get("cpu_s"),
-                break_even_images=_break_even(training.get("energy_j"), spent_j, names)
-                if ours
-                else None,
-                break_even_method=least_direct(
-                    (mean_per_image(evidence, name, node)[1], *training.get("methods", ()))
-                ),
-                cpu_break_even_images=_break_even(training.get("cpu_s"), spent_cpu_s, names)
-                if ours
-                else None,
             )
         )
     return found
+
+
+def break_even(evidence: Evidence) -> BreakEven:
+    """Of the candidate against the baseline."""
+    training = _training(evidence, evidence.candidate)
+
+    def images(spent: float | None, boundary: Boundary | None) -> float | None:
+        names = (evidence.candidate, evidence.baseline)
+        ours, theirs = (mean_per_image(evidence, name, boundary)[0] for name in names)
+        if spent is None or ours is None or theirs is None or theirs <= ours:
+            return None
+        return spent / (theirs - ours)
+
+    node = _boundary(evidence, "node")
+    _, method = mean_per_image(evidence, evidence.candidate, node)
+    return BreakEven(
+        images=images(training.get("energy_j"), node),
+        method=least_direct((method, *training.get("methods", ()))),
+        cpu_images=images(training.get("cpu_s"), None),
+    )
 
 
 def tariff(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,8 +123,13 @@ def tariff(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _joules(rows: Sequence[Mapping[str, Any]], boundary: Boundary | None) -> float | None:
-    return boundary_energy(rows, boundary).energy_j if boundary else None
+def _boundary(evidence: Evidence, name: str) -> Boundary:
+    return next(boundary for boundary in evidence.boundaries if boundary.name == name)
+
+
+def _training(evidence: Evidence, system: str) -> Mapping[str, Any]:
+    """What a system's card tells of its training; empty where it tells nothing."""
+    return (evidence.cards.get(system, {}).get("notes") or {}).get("training") or {}
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -124,13 +139,3 @@ def _mean(values: list[float | None]) -> float | None:
 
 def _times(amount: float | None, each: float | None) -> float | None:
     return None if amount is None or each is None else amount * each
-
-
-def _break_even(
-    training: float | None, spent: Mapping[str, float | None], names: tuple[str, str]
-) -> float | None:
-    """Training over what an image spares; None where it spares nothing."""
-    ours, theirs = (spent[name] for name in names)
-    if training is None or ours is None or theirs is None or theirs <= ours:
-        return None
-    return training / (theirs - ours)

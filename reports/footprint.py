@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.footprint import Footprint
+from harness.footprint import Footprint, break_even
 from harness.records import Evidence
 from reports import numbers
 
-__all__ = ["break_even", "row", "tariff"]
+__all__ = ["paid_back", "row", "tariff"]
 
 
 def row(one: Footprint, evidence: Evidence) -> dict[str, Any]:
@@ -40,14 +40,14 @@ def tariff(evidence: Evidence) -> str:
     )
 
 
-def break_even(one: Footprint, baseline: str) -> str:
+def paid_back(evidence: Evidence) -> str:
     """After how many images the candidate's training is paid for by what they spare, or ""."""
-    counts = (
-        (one.break_even_images, f"{one.break_even_method} joules"),
-        (one.cpu_break_even_images, "processor time"),
-    )
+    found = break_even(evidence)
+    counts = ((found.images, f"{found.method} joules"), (found.cpu_images, "processor time"))
     told = [f"{count:,.0f} ({by})" for count, by in counts if count is not None]
     if not told:
         return ""
-    images = " or ".join(told)
-    return f"Training {one.system} is paid for after {images} images not drawn by {baseline}."
+    return (
+        f"Training {evidence.candidate} is paid for after {' or '.join(told)} images not drawn by "
+        f"{evidence.baseline}."
+    )

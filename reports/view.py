@@ -130,7 +130,6 @@ def read_view(root: Path) -> View:
     spent = tuple(costs.costs(evidence, systems, verified))
     scored = tuple(s for s in systems if any(r["system"] == s for r in scores))
     exhibits, note = gallery(root, evidence, systems)
-    trodden = footprints(evidence)
     return View(
         title=f"{evidence.candidate} against {evidence.baseline}",
         answer=verdicts.answer(cards, claims, evidence.candidate, evidence.baseline),
@@ -150,9 +149,9 @@ def read_view(root: Path) -> View:
         speed=tuple(_speed(evidence, system) for system in systems),
         rates=rates(evidence),
         rates_checked=rates_checked(evidence),
-        footprints=tuple(footprint.row(one, evidence) for one in trodden),
+        footprints=tuple(footprint.row(one, evidence) for one in footprints(evidence)),
         tariff=footprint.tariff(evidence),
-        break_even=footprint.break_even(trodden[0], evidence.baseline),
+        break_even=footprint.paid_back(evidence),
         idle=tuple(costs.idle(evidence)),
         void=tuple(
             (row["window"], row["reason"])

@@ -103,7 +103,7 @@ class External:
         self._run = _Run(boot=_boot(), zero_ns=time.time_ns() - time.perf_counter_ns())
         self._file: Path | None = None
         self._rows: list[TraceRow] = []  # on this machine's clock, once the offset is known
-        self._offset: Offset | None = None
+        self.offset: Offset | None = None  # once the run is over
 
     def attach(self, folder: Path) -> None:
         """Keeps the beacons in a folder, and goes on from those that are kept there."""
@@ -124,7 +124,7 @@ class External:
             method="wall",
             tick_s=self.interval_s,
             accuracy=self.accuracy,
-            reason=self._offset.told if self._offset else "",
+            reason=self.offset.told if self.offset else "",
         )
         return MeterCard(name=self.name, domains=(domain,), notes={"path": str(self.path)})
 
@@ -150,13 +150,13 @@ class External:
             self._run.end_ns = time.perf_counter_ns()
             self._keep()
         rows = self._reaching(self._run.end_ns)
-        self._offset = self._found(rows)
-        shift_ns = round(self._offset.seconds * 1e9)
+        self.offset = self._found(rows)
+        shift_ns = round(self.offset.seconds * 1e9)
         self._rows = [replace(row, t_ns=row.t_ns + shift_ns) for row in rows]
 
     def readings(self, spans: Sequence[Span]) -> list[EnergyReading]:
         """Joules of spans, once `finish` has found the offset; until then None with a reason."""
-        if self._offset is None:
+        if self.offset is None:
             reason = f"{self.path} is read when the run is over"
             return [
                 EnergyReading(
@@ -164,7 +164,7 @@ class External:
                 )
                 for span in spans
             ]
-        doubt_s = self._offset.doubt_s
+        doubt_s = self.offset.doubt_s
         found = readings_from(self._rows, self.describe().domains, spans, self.rules)
         return [
             replace(one, accuracy=_wider(one.accuracy, 2 * doubt_s / span.duration_s))
@@ -174,10 +174,6 @@ class External:
     def traces(self) -> list[TraceRow]:
         """The log's samples at this machine's times; none before the run is over."""
         return list(self._rows)
-
-    def offset(self) -> Offset | None:
-        """What was found, or given; None before the run is over."""
-        return self._offset
 
     def spent_s(self) -> float:
         """Nothing: the logger is another machine's."""

@@ -4,7 +4,7 @@ import pytest
 from made_evidence import NODE, evidence
 
 from harness.errors import ConfigError
-from harness.footprint import footprints, tariff
+from harness.footprint import break_even, footprints, tariff
 from harness.records import Boundary
 from reports import footprint, numbers
 
@@ -44,10 +44,10 @@ def test_starting_and_training_are_told_and_paid_back_by_what_is_spared():
     ours, theirs = footprints(bundle())
     assert ours.cold_start_j == pytest.approx(15.0) and ours.cold_start_s == 3.0
     assert theirs.cold_start_j is None and theirs.training_j is None
-    assert ours.break_even_images == pytest.approx(1.485e6 / 0.99)
-    assert ours.cpu_break_even_images == pytest.approx(990 / 0.99)
-    assert theirs.break_even_images is None
-    told = footprint.break_even(ours, "dense")
+    paid = break_even(bundle())
+    assert paid.images == pytest.approx(1.485e6 / 0.99)  # of the node, without its PUE
+    assert paid.cpu_images == pytest.approx(990 / 0.99)
+    told = footprint.paid_back(bundle())
     assert "1,500,000 (modelled joules) or 1,000 (processor time) images" in told
 
 
@@ -57,10 +57,11 @@ def test_what_was_not_read_is_not_told():
         row["energy_j"] = None
     ours, _ = footprints(unread)
     assert (ours.kwh, ours.price, ours.co2e_g, ours.cold_start_j) == (None, None, None, None)
-    assert ours.break_even_images is None and ours.cpu_break_even_images is not None
+    paid = break_even(unread)
+    assert paid.images is None and paid.cpu_images is not None
     assert footprint.row(ours, unread)["energy"] == numbers.MISSING
     nothing = bundle(settings={}, cards={})
-    assert footprint.break_even(footprints(nothing)[0], "dense") == ""
+    assert footprint.paid_back(nothing) == ""
     assert "no tariff" in footprint.tariff(nothing)
     assert footprints(nothing)[0].price is None
 
@@ -70,7 +71,7 @@ def test_a_candidate_that_spares_nothing_never_pays_back():
     for row in worse.windows:
         if row["system"] == "un0":
             row["energy_j"], row["cpu_s"] = 1e9, 1e9
-    assert footprints(worse)[0].break_even_images is None
+    assert (break_even(worse).images, break_even(worse).cpu_images) == (None, None)
 
 
 def test_the_grid_of_a_country_is_codecarbons_and_an_unknown_one_is_refused():

@@ -13,6 +13,7 @@ import torch
 
 from harness import assets
 from harness.errors import AuditStopped, ConfigError
+from harness.inputs import switch
 
 __all__ = ["Leg", "start", "summary"]
 
@@ -111,7 +112,8 @@ def start(
         raise ConfigError(f"only={only}; with base= a stage of {name} to go on with: {known}.")
     if config["steps"] is not None and only is None:
         raise ConfigError(f"steps={config['steps']} goes with only=, the stage it is for.")
-    if config["anew"] and (name, only) != ("un0", "tokens"):
+    anew = switch("anew", config["anew"])
+    if anew and (name, only) != ("un0", "tokens"):
         raise ConfigError("anew=true goes with only=tokens of un0, which then begin from nothing.")
     others = [stage for stage in later if stage != only and (out / stage).exists()]
     if only is not None and others:
@@ -129,7 +131,7 @@ def start(
         base=base,
         only=only,
         steps=config["steps"],
-        anew=bool(config["anew"]),
+        anew=anew,
     )
     done = recipe(budget, leg)
     if done:

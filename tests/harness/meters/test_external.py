@@ -150,9 +150,9 @@ def test_joules_are_those_of_the_window_on_this_machines_clock(tmp_path, monkeyp
     (reading,) = made.readings(asked)
     assert reading.energy_j == pytest.approx(2500, rel=0.03)  # unmoved it would be 2300
     assert reading.method == "wall" and reading.domain == "wall"
-    doubt_s = made.offset().doubt_s
+    doubt_s = made.offset.doubt_s
     assert reading.accuracy == pytest.approx(0.01 + 2 * doubt_s / 10)
-    assert made.offset().seconds == pytest.approx(1.0, abs=0.1)
+    assert made.offset.seconds == pytest.approx(1.0, abs=0.1)
     assert made.describe().domains[0].reason.startswith("times of its log moved by +")
 
 
@@ -175,7 +175,7 @@ def test_a_log_that_ends_too_early_is_said_and_can_be_given_later(tmp_path, monk
     again.attach(tmp_path / "partial")
     again.start()  # without a beacon: the run is over, and both are kept
     again.finish()
-    assert again.offset().seconds == pytest.approx(1.0, abs=0.1)
+    assert again.offset.seconds == pytest.approx(1.0, abs=0.1)
     assert again.readings([window(begin_s, 80, 90)])[0].energy_j == pytest.approx(500, rel=0.01)
 
 
@@ -183,7 +183,7 @@ def test_every_beacon_must_be_shown(tmp_path, monkeypatch):
     made, _ = meter(tmp_path, monkeypatch, shown=(0,))
     with pytest.raises(MeterUnavailable, match="does not show 1 of 2 beacons within 5 s"):
         made.finish()
-    assert made.offset() is None
+    assert made.offset is None
 
 
 def test_a_run_of_an_earlier_start_of_the_machine_is_refused(tmp_path, monkeypatch):
