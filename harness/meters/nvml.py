@@ -1,14 +1,16 @@
 """NVIDIA boards through NVML: the total energy counter, and instant power integrated beside it.
 
 Both cover the whole board. The counter is in millijoules since the driver was loaded and may be a
-tick stale; where it and the integrated power differ beyond a band the window is void.
+tick stale; where it and the integrated power differ beyond a band the window is void. Boards that
+tell the power of their memory have it as a domain beside, `gpu-memory:N`: it is part of the board,
+and of no boundary.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.meters.sampling import Rules, SampledMeter, measure_ticks
@@ -38,6 +40,20 @@ class _Board:
     domain: str
     counter_j: Callable[[], float] | None
     power_w: Callable[[], float] | None
+    memory_w: Callable[[], float] | None = None
+
+    @property
+    def memory_domain(self) -> str:
+        return self.domain.replace("gpu:", "gpu-memory:")
+
+    def reads(self) -> list[tuple[str, str, Callable[[], float]]]:
+        """(domain, quantity, reading) of all that it supports."""
+        offered = (
+            (self.domain, "counter_j", self.counter_j),
+            (self.domain, "power_w", self.power_w),
+            (self.memory_domain, "power_w", self.memory_w),
+        )
+        return [(domain, quantity, read) for domain, quantity, read in offered if read]
 
 
 class Nvml(SampledMeter):
@@ -94,25 +110,26 @@ class Nvml(SampledMeter):
         cards = self._cards(missing, notes)
         return MeterCard(
             name=self.name,
-            domains=tuple(cards[f"gpu:{index}"] for index in wanted),
+            domains=(
+                *(cards[f"gpu:{index}"] for index in wanted),
+                *(card for domain, card in cards.items() if domain.startswith("gpu-memory:")),
+            ),
             notes={"driver": _text(pynvml.nvmlSystemGetDriverVersion()), "devices": notes},
         )
 
     def sample(self) -> list[TraceRow]:
         rows = []
         for board in self._boards:
-            for quantity, read in (("counter_j", board.counter_j), ("power_w", board.power_w)):
-                if read is None:
-                    continue
+            for domain, quantity, read in board.reads():
                 try:
                     value = read()
                 except self._nvml.NVMLError as error:
-                    self._lost[board.domain] = str(error)
+                    self._lost[domain] = str(error)
                     continue
                 rows.append(
                     TraceRow(
                         t_ns=time.perf_counter_ns(),
-                        domain=board.domain,
+                        domain=domain,
                         quantity=quantity,  # type: ignore[arg-type]
                         value=value,
                     )
@@ -133,16 +150,24 @@ class Nvml(SampledMeter):
         if _mig(nvml, handle):
             return MIG.format(name=name), note
         counter, no_counter = _first(nvml, lambda: _counter_j(nvml, handle))
-        instant, no_power = _first(nvml, lambda: _instant_w(nvml, handle))
+        scope = nvml.NVML_FI_DEV_POWER_INSTANT
+        instant, no_power = _first(nvml, lambda: _field_w(nvml, handle, scope))
+        inner = (nvml.NVML_FI_DEV_POWER_AVERAGE, nvml.NVML_POWER_SCOPE_MEMORY)
+        memory, no_memory = _first(nvml, lambda: _field_w(nvml, handle, inner))
+        if memory is not None and memory() == 0:  # what boards without it answer
+            memory, no_memory = None, "reads 0"
         average = None
         if instant is None:
             average, no_power = _first(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3)
         note["counter"] = no_counter or "total energy"
         note["power"] = no_power or ("instant" if average is None else "average")
+        note["memory power"] = no_memory or "average"
         power = instant or average
         if counter is None and power is None:
             return BLIND.format(name=name, counter=no_counter, power=no_power), note
-        self._boards.append(_Board(domain=domain, counter_j=counter, power_w=power))
+        self._boards.append(
+            _Board(domain=domain, counter_j=counter, power_w=power, memory_w=memory)
+        )
         return "", note
 
     def _cards(
@@ -157,7 +182,7 @@ class Nvml(SampledMeter):
             note = notes[board.domain]
             if tick_s is None and board.counter_j is not None:
                 note["counter"] = "does not advance"
-                board = _Board(domain=board.domain, counter_j=None, power_w=board.power_w)
+                board = replace(board, counter_j=None)
                 if board.power_w is None:
                     reason = STILL.format(name=note["name"])
                     cards[board.domain] = DomainCard(
@@ -173,6 +198,13 @@ class Nvml(SampledMeter):
                 accuracy=self.accuracy,
                 reason="" if board.counter_j else f"power {note['power']}, no counter",
             )
+            if board.memory_w:
+                cards[board.memory_domain] = DomainCard(
+                    domain=board.memory_domain,
+                    method="integrated",
+                    tick_s=1 / self.hz,
+                    reason="average power of the board's memory, part of the board's joules",
+                )
         self._boards = boards
         return cards
 
@@ -196,9 +228,9 @@ def _counter_j(nvml: Any, handle: Any) -> float:
     return nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
 
 
-def _instant_w(nvml: Any, handle: Any) -> float:
-    """POWER_INSTANT of the whole board, a field in milliwatts; raises NVMLError."""
-    field = nvml.nvmlDeviceGetFieldValues(handle, [nvml.NVML_FI_DEV_POWER_INSTANT])[0]
+def _field_w(nvml: Any, handle: Any, scope: Any) -> float:
+    """A field in milliwatts, or (field, scope), of the board; raises NVMLError."""
+    field = nvml.nvmlDeviceGetFieldValues(handle, [scope])[0]
     if field.nvmlReturn != nvml.NVML_SUCCESS:
         raise nvml.NVMLError(field.nvmlReturn)
     kinds = {

@@ -3,6 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.attribute import boundary_energy
+from harness.boundaries import boundaries_of
 from harness.errors import MeterUnavailable
 from harness.meters.nvml import Nvml
 from harness.records import Span
@@ -20,10 +22,13 @@ class NVMLError(Exception):
 class Board:
     """One GPU; None stands for what it does not support."""
 
-    def __init__(self, *, counter_mj=0, instant_mw=100_000, average_mw=90_000, mig=None):
+    def __init__(
+        self, *, counter_mj=0, instant_mw=100_000, average_mw=90_000, memory_mw=None, mig=None
+    ):
         self.counter_mj = counter_mj
         self.instant_mw = instant_mw
         self.average_mw = average_mw
+        self.memory_mw = memory_mw
         self.mig = mig
 
 
@@ -33,12 +38,12 @@ def supported(value):
     return value
 
 
-def field(board):
-    missing = board.instant_mw is None
+def field(board, scope):
+    milliwatts = {186: board.instant_mw, (185, 2): board.memory_mw}[scope]
     return SimpleNamespace(
-        nvmlReturn=3 if missing else 0,
+        nvmlReturn=3 if milliwatts is None else 0,
         valueType=1,
-        value=SimpleNamespace(uiVal=None if missing else board.instant_mw),
+        value=SimpleNamespace(uiVal=milliwatts),
     )
 
 
@@ -60,6 +65,8 @@ def library(*boards, broken=False):
         NVMLError=NVMLError,
         NVML_SUCCESS=0,
         NVML_FI_DEV_POWER_INSTANT=186,
+        NVML_FI_DEV_POWER_AVERAGE=185,
+        NVML_POWER_SCOPE_MEMORY=2,
         NVML_VALUE_TYPE_SIGNED_INT=5,
         **values,
         nvmlInit=init,
@@ -69,7 +76,7 @@ def library(*boards, broken=False):
         nvmlDeviceGetName=lambda board: "Fake H1",
         nvmlDeviceGetMigMode=lambda board: [supported(board.mig), 0],
         nvmlDeviceGetTotalEnergyConsumption=lambda board: supported(board.counter_mj),
-        nvmlDeviceGetFieldValues=lambda board, ids: [field(board) for i in ids if i == 186],
+        nvmlDeviceGetFieldValues=lambda board, ids: [field(board, i) for i in ids],
         nvmlDeviceGetPowerUsage=lambda board: supported(board.average_mw),
     )
 
@@ -133,6 +140,20 @@ def test_a_board_that_supports_nothing_is_missing_with_the_reason(boards):
     assert card(meter, "gpu:1").method == "counter"
     readings = meter.readings([Span(id="w", start_ns=0, end_ns=10**10)])
     assert [reading.energy_j for reading in readings] == [None, None]
+
+
+def test_power_of_the_boards_memory_stands_beside_and_in_no_boundary(boards):
+    boards(Board(counter_mj=5, memory_mw=30_000), Board(counter_mj=5, memory_mw=0))
+    meter = Nvml(tick_s=0.1)
+    assert card(meter, "gpu-memory:0").method == "integrated"
+    assert "gpu-memory:1" not in {one.domain for one in meter.describe().domains}
+    rows = {row.domain: row.value for row in meter.sample() if row.quantity == "power_w"}
+    assert rows["gpu-memory:0"] == 30.0
+    joules = {"energy_j": 50.0, "method": "integrated", "accuracy": None, "reason": ""}
+    inside = {**joules, "window": "w", "domain": "gpu-memory:0"}
+    board = {**joules, "window": "w", "domain": "gpu:0", "energy_j": 900.0}
+    device, *_ = boundaries_of(devices=["cuda", "cuda"], pue=1.2, accelerated=True)
+    assert boundary_energy([board, inside], device).energy_j == 900.0
 
 
 def test_a_mig_slice_is_refused(boards):
