@@ -69,21 +69,27 @@ class DiffusersSystem:
             )
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise ConfigError(f"device={self.device}, but torch sees no GPU. Use device=cpu.")
-        self.folder = _folder(self.model)
-        _check_weights(self.folder)
-        try:
-            self.pipeline = DiffusionPipeline.from_pretrained(
-                self.folder, dtype=dtype, use_safetensors=True, local_files_only=True
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError, AttributeError) as error:
-            raise AssetError(
-                f"{self.folder} does not load as a diffusers pipeline ({_line(error)}). "
-                "Save it again with save_pretrained(..., safe_serialization=True)."
-            ) from error
+        self.pipeline, self.weights_sha256 = self._read(dtype)
         self.pipeline.to(self.device)
         self.pipeline.set_progress_bar_config(disable=True)
         if self.compile:
             self.compile = self._compiled()
+
+    def _read(self, dtype: torch.dtype) -> tuple[Any, dict[str, str]]:
+        """The pipeline of a folder, and the SHA-256 of its files of weights."""
+        folder = _folder(self.model)
+        _check_weights(folder)
+        try:
+            pipeline = DiffusionPipeline.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError, AttributeError) as error:
+            raise AssetError(
+                f"{folder} does not load as a diffusers pipeline ({_line(error)}). "
+                "Save it again with save_pretrained(..., safe_serialization=True)."
+            ) from error
+        files = sorted(folder.rglob("*.safetensors"))
+        return pipeline, {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
 
     def _compiled(self) -> bool:
         """Whether the denoiser is compiled, for any batch, as two pictures of two steps show.
@@ -148,10 +154,7 @@ class DiffusersSystem:
             precision=self.dtype,
             steps=self.steps,
             evaluations=self.steps * (2 if self._guided() else 1),
-            weights_sha256={
-                path.relative_to(self.folder).as_posix(): _sha256(path)
-                for path in sorted(self.folder.rglob("*.safetensors"))
-            },
+            weights_sha256=self.weights_sha256,
             notes={
                 "model": self.model,
                 "guidance": self.guidance,
