@@ -30,6 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from harness import assets, bundle, environment, errors, inputs
 from harness.boundaries import boundaries_of
+from harness.ceilings import ceilings
 from harness.draw import Draws
 from harness.errors import AuditStopped, ConfigError, InputError, Interrupted, MeterUnavailable
 from harness.footprint import tariff
@@ -104,7 +105,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     prompts = inputs.prompt_set(suite)
     claims = inputs.claims(config["claims"])
     pue, price = inputs.pue(config["pue"]), tariff(config)
-    rated = inputs.switch("load", config["load"])
+    rated, counted = (inputs.switch(key, config[key]) for key in ("load", "work"))
     for part in ("judge", "reference"):
         if suite.get(part):
             assets.resolve(suite[part])  # before minutes of measuring, not after
@@ -142,6 +143,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
                 journal=journal,
                 accelerated=accelerated,
                 rated=rated,
+                counted=counted,
                 gated=any(claim.quantity == "gate_share" for claim in asked),
                 draws=Draws(prompts.prompts, core=plan.core, seed=plan.seed, salt=_salt(run)),
                 step=step,
@@ -164,6 +166,8 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     settings = _settings(suite, machine, session.pairs()) | {"own_systems": own, "tariff": price}
     lasted_s = (time.perf_counter_ns() - began_ns) / 1e9
     settings["metering_share"] = round(meter.spent_s() / lasted_s, 6)
+    settings["devices"] = dict(zip(names, devices, strict=True))
+    settings["ceilings"] = ceilings() if counted else {}
     bundle.write_json(run / "settings.json", settings)
     journal.compact()
 

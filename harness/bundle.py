@@ -333,6 +333,7 @@ def evidence(run: Path) -> Evidence:
         cards={path.stem: read_json(path) for path in sorted((run / "cards").glob("*.json"))},
         boundaries=boundaries,
         settings=read_json(run / "settings.json"),
+        work={path.stem: read_json(path) for path in sorted((run / "work").glob("*.json"))},
     )
 
 

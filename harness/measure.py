@@ -18,7 +18,8 @@ from functools import partial
 from typing import Any
 
 from harness.boundaries import on_processors
-from harness.bundle import disk, image_path, write_image
+from harness.bundle import disk, image_path, write_image, write_json
+from harness.errors import InputError, SystemFailed
 from harness.journal import BlockRecord, window_row
 from harness.metering import Metering
 from harness.open_loop import serve_open
@@ -56,6 +57,8 @@ def measure(session: Session) -> None:
                     session.window(worker, core, block)  # the other one is stopped meanwhile
             if session.comparable(slots[0][0]):
                 session.gate(candidate, slots[0][0])
+            for worker in (candidate, baseline):
+                session.count(worker)
     with session.load(session.candidate) as candidate:
         session.warm_up(candidate)
         session.latency(candidate)
@@ -213,6 +216,25 @@ class Session(Metering):
             return
         stream = self._asked(worker, self._open("gate", worker.name), ()).batches
         replay_gate(worker, self.journal, pair, system.batch, stream, self.plan.gate_s)
+
+    def count(self, worker: Worker) -> None:
+        """Has one batch's multiply-adds and bytes counted, once, when the start's windows are over.
+
+        Counting changes how a system works (nothing is compiled), so nothing of it is metered.
+        """
+        path = self.run / "work" / f"{worker.name}.json"
+        if not self.counted or path.is_file():
+            return
+        stream = self._asked(worker, self._open("count", worker.name), ())
+        worker.cont()
+        try:
+            work = worker.work(next(stream.batches).requests)
+        except (SystemFailed, InputError):
+            reason = f"it failed while its work was counted; see {worker.log.name}"
+            work = {"batch": None, "counted": None, "told": None, "reason": reason}
+        worker.stop()
+        with disk(self.run):
+            write_json(path, work)
 
     def null(self, nth: int) -> None:
         """Audits the constant image, alone, before the first and after the last block."""

@@ -46,6 +46,7 @@ class Metering:
     accelerated: bool = False
     gated: bool = False  # a claim asks what the candidate's gate costs
     rated: bool = False  # joules at other batches and rates are asked for
+    counted: bool = False  # multiply-adds and bytes are asked for
     step: Step = lambda what, done, total: None
     _batch_s: dict[str, float] = field(default_factory=dict)
     _min_s: float = 0.0

@@ -108,10 +108,16 @@ class SystemCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkProfile:
-    """Counted work of one image: multiply-adds and parameter bytes by part (gate, body, decode)."""
+    """Work of one image as a system tells it, mean over a batch, by part (gate, body, decode).
+
+    `formats`: what numbers each part multiplies ("int8"); `parameter_bytes` are read for an image
+    that comes alone, `batch_bytes` for the whole batch, each byte once.
+    """
 
     multiply_adds: Mapping[str, int]
+    formats: Mapping[str, str]
     parameter_bytes: Mapping[str, int]
+    batch_bytes: int
 
 
 # What is metered -------------------------------------------------------------------------------
@@ -323,6 +329,7 @@ class Evidence:
     windows, requests, items: lists of plain dicts, the bundle's rows (see docs/bundle.md).
     prompts: prompt id -> category. features: system -> float array [rows of that system, d] in the
     order of `requests`; `reference` float array [n, d]. cards: system -> SystemCard as a dict.
+    work: system -> what a batch took it (harness.counter), where it was counted.
     """
 
     candidate: str
@@ -336,3 +343,4 @@ class Evidence:
     cards: Mapping[str, Mapping[str, Any]]
     boundaries: tuple[Boundary, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    work: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

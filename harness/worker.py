@@ -38,6 +38,7 @@ import numpy as np
 import psutil
 
 from harness import errors
+from harness.counter import work_of
 from harness.errors import AssetError, ConfigError, InputError, SystemFailed
 from harness.protocols import Replays
 from harness.records import Failure, Prompt, Request
@@ -143,11 +144,11 @@ class Worker:
             raise self._failed(f"wrote a broken frame ({broken})") from None
         return Answer(images=images, payload=payload, sent_ns=sent, received_ns=received)
 
-    def profile(self, requests: Sequence[Request]) -> dict[str, Any] | None:
-        """Multiply-adds and bytes by part, where the system counts them; None where it does not."""
-        self._doing = "profiling"
+    def work(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Multiply-adds and bytes of one batch, counted and as the system tells them."""
+        self._doing = "counting its work"
         wire = [[request.id, request.prompt.text, request.seed] for request in requests]
-        return self._ask({"op": "profile", "requests": wire})[0].get("profile")
+        return dict(self._ask({"op": "work", "requests": wire})[0]["work"])
 
     def stop(self) -> None:
         """Stops the whole process tree, so that it costs nothing while the other one works."""
@@ -360,10 +361,8 @@ def main(arguments: Sequence[str]) -> int:
                 system.load()
                 card = dataclasses.asdict(system.card())
                 reply, payload = {"card": card, "replays": isinstance(system, Replays)}, b""
-            elif header["op"] == "profile":
-                profile = getattr(system, "profile", None)
-                counted = profile(_requests(header["requests"])) if profile else None
-                reply, payload = {"profile": counted and dataclasses.asdict(counted)}, b""
+            elif header["op"] == "work":
+                reply, payload = {"work": work_of(system, _requests(header["requests"]))}, b""
             elif header["stage"]:
                 replayed = system.replay(_requests(header["requests"]), header["stage"])
                 reply, payload = _encode(replayed)

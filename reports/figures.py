@@ -21,6 +21,7 @@ __all__ = [
     "Mark",
     "Plot",
     "cost_plot",
+    "decades",
     "factor_plot",
     "idle_bars",
     "quality_plot",
@@ -92,7 +93,7 @@ class Bar:
     tag: str
 
 
-def _decades(values: Iterable[float], write: Callable[[float, int], str]) -> Axis:
+def decades(values: Iterable[float], write: Callable[[float, int], str]) -> Axis:
     """A log axis of whole decades around the values."""
     known = [v for v in values if v > 0]
     first = math.floor(math.log10(min(known)) + 1e-9)
@@ -112,7 +113,7 @@ def factor_plot(factors: Sequence[Factor], goal: float | None) -> Plot | None:
     if not known:
         return None
     values = [v for f in known for v in (f.estimate, f.low, f.high) if v is not None]
-    axis = _decades([*values, 1.0, 2 * (goal or 1.0)], numbers.ratio)
+    axis = decades([*values, 1.0, 2 * (goal or 1.0)], numbers.ratio)
     lanes = []
     for factor in sorted(factors, key=lambda f: f.estimate is None):
         marks: tuple[Mark, ...] = ()
@@ -196,7 +197,7 @@ def cost_plot(costs: Sequence[Cost], what: str) -> Plot | None:
     if not known:
         return None
     write = numbers.joules if known[0].unit == "J" else numbers.seconds
-    axis = _decades([v for c in known for v in c.values], write)
+    axis = decades([v for c in known for v in c.values], write)
     lanes = []
     for series, cost in enumerate(chosen):
         marks: tuple[Mark, ...] = ()

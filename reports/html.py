@@ -11,6 +11,7 @@ from PIL import Image
 
 from reports import figures, numbers
 from reports.gallery import Picture
+from reports.roofline import rooflines
 from reports.view import DISTRIBUTION, SCOPE, View, read_view
 
 __all__ = ["render"]
@@ -37,6 +38,7 @@ def _plots(view: View) -> dict[str, object]:
         "quality": figures.quality_plot(view.categories, view.scored),
         "energy": figures.cost_plot(view.costs, "node"),
         "time": figures.cost_plot(view.costs, "processor time"),
+        "rooflines": rooflines(view.traffic),
         "idle": figures.idle_bars(view.costs, "node"),
     }
 

@@ -7,6 +7,7 @@ import re
 
 __all__ = [
     "MISSING",
+    "amount",
     "count",
     "interval",
     "joules",
@@ -17,13 +18,14 @@ __all__ = [
     "seconds",
     "signed",
     "significant",
+    "size",
     "watt_hours",
     "watts",
 ]
 
 MISSING = "—"
 _BARE = re.compile(r"×$|%$| points$")
-_PREFIXES = ((1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+_PREFIXES = ((1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -53,6 +55,25 @@ def _scaled(value: float, unit: str, digits: int = 3) -> str:
 def joules(value: float | None, digits: int = 3) -> str:
     """Write joules with an SI prefix; None is a dash."""
     return MISSING if value is None else _scaled(value, "J", digits)
+
+
+def amount(value: float | None, digits: int = 3) -> str:
+    """Write a count with the prefix of its thousands, 12.3 M; None is a dash."""
+    if value is None:
+        return MISSING
+    if value >= 0.9995e15:
+        power = math.floor(math.log10(value))
+        return f"{significant(value / 10**power, 2)} × 10^{power}"
+    for scale, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= scale * 0.9995:
+            return f"{significant(value / scale, digits)}{prefix}"
+    return significant(value, digits)
+
+
+def size(value: float | None) -> str:
+    """Write bytes with the prefix of their thousands; None is a dash."""
+    text = amount(value)
+    return text if value is None else f"{text}B" if text[-1].isalpha() else f"{text} B"
 
 
 def watt_hours(value: float | None) -> str:

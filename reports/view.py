@@ -13,11 +13,13 @@ from harness import bundle, stats
 from harness.footprint import footprints
 from harness.judge import request_seconds
 from harness.records import Evidence
+from harness.traffic import Traffic, traffic
 from reports import costs, footprint, numbers, verdicts
 from reports.costs import Cost, Factor, Idle
 from reports.gallery import Exhibit, gallery
 from reports.rates import rates, rates_checked
 from reports.verdicts import VerdictCard
+from reports.work import work_rows
 from suites.claims import load_claims_file
 
 __all__ = ["DISTRIBUTION", "SCOPE", "CategoryRow", "View", "read_view"]
@@ -98,6 +100,8 @@ class View:
     footprints: tuple[Row, ...]
     tariff: str
     break_even: str
+    traffic: tuple[Traffic, ...]
+    work: tuple[Row, ...]
     idle: tuple[Idle, ...]
     void: tuple[tuple[str, str], ...]
     remarks: tuple[tuple[str, str], ...]
@@ -130,6 +134,7 @@ def read_view(root: Path) -> View:
     spent = tuple(costs.costs(evidence, systems, verified))
     scored = tuple(s for s in systems if any(r["system"] == s for r in scores))
     exhibits, note = gallery(root, evidence, systems)
+    moved = tuple(traffic(evidence))
     return View(
         title=f"{evidence.candidate} against {evidence.baseline}",
         answer=verdicts.answer(cards, claims, evidence.candidate, evidence.baseline),
@@ -152,6 +157,8 @@ def read_view(root: Path) -> View:
         footprints=tuple(footprint.row(one, evidence) for one in footprints(evidence)),
         tariff=footprint.tariff(evidence),
         break_even=footprint.paid_back(evidence),
+        traffic=moved,
+        work=work_rows(moved),
         idle=tuple(costs.idle(evidence)),
         void=tuple(
             (row["window"], row["reason"])

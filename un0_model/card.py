@@ -28,7 +28,8 @@ def model_card(model: Un0) -> str:
     totals = [sum(part.values()) for part in parts]
     names = sorted({*parts[0], *parts[1]})
     rows = [f"| {n} | {parts[0].get(n, 0):,} | {parts[1].get(n, 0):,} |" for n in names]
-    union = [f"| {batch} | {_union(model, batch):,} |" for batch in BATCHES]
+    asked = model.words(model.config["card_captions"])
+    union = [f"| {batch} | {model.union(asked[:batch]):,} |" for batch in BATCHES]
     active = [
         f"| {text} | {card.active[name]:.3%} |"
         for name, text in DEFINITIONS.items()
@@ -79,13 +80,3 @@ Training, all stages and legs together (joules by the methods named; None where 
 
 {told}
 """
-
-
-def _union(model: Un0, batch: int) -> int:
-    """Different gated neurons of all layers that a batch of captions chooses."""
-    route = model.writer.route(model.words(model.config["card_captions"][:batch]))
-    chosen: set[tuple[int, int]] = set()
-    for index, gain in zip(route.index.tolist(), route.gain.tolist(), strict=True):
-        for layer, (neurons, gains) in enumerate(zip(index, gain, strict=True)):
-            chosen |= {(layer, n) for n, g in zip(neurons, gains, strict=True) if g > 0}
-    return len(chosen)

@@ -182,6 +182,10 @@ class Un0:
         conv = {"first": 64, "mix": 64, "widen": 64, "fine": 256, "hidden": 256, "patch": 256}
         head = s.width * s.width + s.width * sum(LEVELS)
         trunk = s.layers * (4 * s.width**2 + 2 * s.width * s.trunk)
+        always = self._always_on_bytes()
+        decode = _bytes_of(decoder.state_dict().values()) + self._table_bytes()
+        gate = sum(p.numel() for p in self.tokens.gate.parameters())
+        batch_gate = int(min(decided_by * len(words), gate)) * FLOAT
         return WorkProfile(
             multiply_adds={
                 "gate": int(decided),
@@ -189,14 +193,33 @@ class Un0:
                 "sparse": int(places * self.served * neuron),
                 "decode": sum(getattr(decoder, k).weight.numel() * n for k, n in conv.items()),
             },
+            formats={
+                "gate": "float32",
+                "trunk": "int8",
+                "sparse": "int8" if self.every else "float32",
+                "decode": "int8",
+            },
             parameter_bytes={
                 "gate": int(decided_by) * FLOAT,
-                "trunk": self._always_on_bytes(),
+                "trunk": always,
                 "sparse": self.served * (neuron + FLOAT),
                 "words": int(read * s.width * FLOAT),
-                "decode": _bytes_of(decoder.state_dict().values()) + self._table_bytes(),
+                "decode": decode,
             },
+            batch_bytes=always
+            + decode
+            + batch_gate
+            + self.union(words) * (neuron + FLOAT)
+            + int((words.unique() > 0).sum()) * s.width * FLOAT,
         )
+
+    def union(self, words_BW: Tensor) -> int:
+        """Different gated neurons, of all layers, that a batch of captions is served by."""
+        if self.every:
+            return self.served
+        route, s = self.writer.route(words_BW), self.tokens.shape
+        layer = torch.arange(s.layers, device=route.index.device)[None, :, None]
+        return len((route.index + layer * s.neurons)[route.gain > 0].unique())
 
     def _attention(self, words_BW: Tensor) -> float:
         """Multiply-adds of queries with keys and weights with values, as the kernel rounds them."""

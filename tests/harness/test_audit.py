@@ -69,6 +69,18 @@ def test_as_many_fillers_are_drawn_as_core_and_all_are_hashed(finished):
         assert counted + 4 == window["requests"]
 
 
+def test_work_is_counted_and_a_system_that_cannot_be_is_audited_all_the_same(tmp_path):
+    more = ["name=w", "work=true"]
+    assert cli.main(toys(tmp_path, candidate="TellsNothing", more=more)) == 0
+    work = bundle.evidence(tmp_path / "w").work
+    assert work["a"]["reason"] == "it failed while its work was counted; see a.log"
+    assert work["b"]["counted"] is None
+    assert work["b"]["reason"] == "the system does not run torch"
+    settings = bundle.read_json(tmp_path / "w" / "settings.json")
+    assert settings["ceilings"]["cpu"]["multiply_adds_per_s"]["float32"] > 1e9
+    assert settings["ceilings"]["cpu"]["bytes_per_s"] > 1e8
+
+
 def test_the_rasteriser_verifies_and_the_constant_image_does_not(finished):
     items = bundle.read_table(finished, "items")
     values = {}

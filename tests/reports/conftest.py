@@ -207,6 +207,36 @@ _CONFIG = {
 }
 
 
+_CEILINGS = {
+    "cpu": {
+        "multiply_adds_per_s": {"float32": 6e10, "bfloat16": 9e11, "int8": 1.5e12},
+        "bytes_per_s": 2e10,
+    }
+}
+
+
+def _write_work(root: Path) -> None:
+    told = {
+        "multiply_adds": {"gate": 1_000_000, "trunk": 40_000_000},
+        "formats": {"gate": "float32", "trunk": "int8"},
+        "parameter_bytes": {"gate": 60_000, "trunk": 900_000},
+        "batch_bytes": 2_000_000,
+    }
+    counted = {
+        "operations": 90_000,
+        "multiply_adds": {"float32": 90_000_000_000},
+        "unique_bytes": 16_000_000,
+        "moved_bytes": 40_000_000_000,
+    }
+    seen = {**counted, "multiply_adds": {}, "unique_bytes": 4_000, "moved_bytes": 90_000}
+    bundle.write_json(
+        root / "work" / "un0.json", {"batch": 16, "told": told, "counted": seen, "reason": ""}
+    )
+    bundle.write_json(
+        root / "work" / "dense.json", {"batch": 16, "told": None, "counted": counted, "reason": ""}
+    )
+
+
 def _write_cards(root: Path) -> None:
     for name in SYSTEMS:
         card: dict[str, Any] = {
@@ -244,7 +274,7 @@ def write_sample(
     bundle.write_bytes(root / "prompts.jsonl", lines.encode())
     bundle.write_bytes(root / "claims.yaml", claims_bytes(CLAIMS))
     bundle.write_yaml(root / "config.yaml", _CONFIG)
-    settings = {"suite": "proc", "size": "mini", "pairs_planned": 6}
+    settings = {"suite": "proc", "size": "mini", "pairs_planned": 6, "ceilings": _CEILINGS}
     bundle.write_json(root / "settings.json", settings)
     reason = "" if metered else "no meter reads it: RAPL is not readable here"
     domains = [
@@ -265,6 +295,8 @@ def write_sample(
         },
     )
     _write_cards(root)
+    if metered:
+        _write_work(root)
     for name in dict.fromkeys(r["system"] for r in requests):
         count = sum(r["system"] == name for r in requests)
         shift = {"un0": 0.3, "dense": 0.1, "control:blur": 0.8}.get(name, 0.0)

@@ -99,6 +99,24 @@ def test_images_that_were_not_kept_are_said(unmetered: Path) -> None:
     assert "image not kept" in page and "data:image" not in page
 
 
+def test_work_says_who_counted_it_and_stands_under_the_roof(sample: Path) -> None:
+    page = html.render(sample)
+    table = page[page.index("Work and memory traffic") : page.index("The machine while it waits")]
+    rows = {
+        name: _text(cells)
+        for name, cells in re.findall(r'<tr><th scope="row">(\w+)</th>(.*?)</tr>', table, re.S)
+    }
+    assert rows["un0"].startswith("41.0 M as the system tells 125 kB — ")
+    assert rows["dense"].startswith("5.62 G counted 1.00 MB 2.50 GB ")
+    assert all("modelled" in text for text in rows.values())
+    assert table.count('class="roof"') == 4  # memory, and three formats
+    assert "no joules per byte are told" in table
+
+
+def test_without_counted_work_there_is_no_section_of_it(unmetered: Path) -> None:
+    assert "Work and memory traffic" not in html.render(unmetered)
+
+
 def test_failed_request_shows_its_reason(sample: Path) -> None:
     assert "failed: returned a 32 x 32 image" in html.render(sample)
 

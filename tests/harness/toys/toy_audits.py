@@ -2,6 +2,7 @@
 
 SMALL = [
     "meter._target_=toy_systems.FlatMeter",
+    "work=false",
     "suite.judge=null",
     "suite.reference=null",
     "suite.sizes.mini.core=4",

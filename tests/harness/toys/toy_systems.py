@@ -41,6 +41,11 @@ class Toy:
         return SystemCard(name="toy", height=64, width=64, weights_sha256={"toy": self.weights})
 
 
+class TellsNothing(Toy):
+    def profile(self, requests):
+        raise RuntimeError("no profile today")
+
+
 class Gated(Toy):
     """Offers a replay of a gate that it does not have."""
 
