@@ -106,19 +106,22 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    found = importlib.import_module("harness.bundle")
+    found.read_manifest(arguments.bundle)
+    stated, digest = arguments.digest, found.manifest_digest(arguments.bundle)
+    if stated and stated.lower() != digest:
+        raise CheckFailed(f"{arguments.bundle}: its digest is {digest}, not {stated}.")
     differences = importlib.import_module("harness.verify").verify(arguments.bundle)
     for difference in differences:
         print(difference)
     if differences:
         raise CheckFailed(f"{arguments.bundle}: {len(differences)} differences.")
-    bundle = importlib.import_module("harness.bundle")
-    digest = bundle.manifest_digest(arguments.bundle)
     if (arguments.bundle / "images").is_dir():
         print(f"{arguments.bundle}: every file, score, verdict and report is as recorded.")
     else:
         print(f"{arguments.bundle}: every file, score and verdict is as recorded.")
         print("The images were left out: pixels were not scored again, reports NOT compared.")
-    if bundle.left_to_package(arguments.bundle, bundle.read_manifest(arguments.bundle)["files"]):
+    if found.left_to_package(arguments.bundle, found.read_manifest(arguments.bundle)["files"]):
         print("The reference features were left out: those of this package have their SHA-256.")
     print(f"bundle {digest}")
     return 0
@@ -148,6 +151,61 @@ def _convert(arguments: argparse.Namespace) -> int:
     evidence = bundle.evidence(arguments.bundle)
     rows = importlib.import_module("harness.convert").convert(evidence, machine, arguments.schema)
     print(json.dumps(rows, indent=1))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    compare = importlib.import_module("harness.compare")
+    lines = importlib.import_module("reports.gate").figure_lines
+    first = compare.read_audit(arguments.bundles[0])
+    if len(arguments.bundles) < 2:
+        raise InputError("Name at least two bundles, the one to compare with first.")
+    for path in arguments.bundles[1:]:
+        other = compare.read_audit(path)
+        print(f"{other.evidence.candidate}: {first.path} before, {path} after")
+        for line in lines(compare.compared(first, other)):
+            print(line)
+    return 0
+
+
+def _gate(arguments: argparse.Namespace) -> int:
+    gates, written = (importlib.import_module(name) for name in ("harness.gate", "reports.gate"))
+    read = importlib.import_module("harness.compare").read_audit
+    limits = gates.read_limits(arguments.limits or gates.DEFAULT)
+    before, after = read(arguments.baseline), read(arguments.bundle)
+    result = gates.gate(before, after, limits)
+    for path, text in (
+        (
+            arguments.junit,
+            lambda: written.junit(result, after, lenient=limits["undecided"] == "pass"),
+        ),
+        (arguments.markdown, lambda: written.markdown(result, before, after)),
+        (arguments.benchmark, lambda: written.benchmark(result, after)),
+    ):
+        if path:
+            path.write_text(text(), encoding="utf-8")
+    for line in written.lines(result):
+        print(line)
+    if not result.passed:
+        raise CheckFailed(
+            f"{arguments.bundle} does not pass the gate against {arguments.baseline}."
+        )
+    print("passed")
+    return 0
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    run = arguments.bundle
+    again = arguments.out or Path("runs") / f"{run.resolve().name}-again"
+    reproduce = importlib.import_module("harness.reproduce").reproduce
+    lines = reproduce(run, again, trust=arguments.trust)
+    change = importlib.import_module("reports.gate").change
+    for line in lines:
+        told = f"{change(line.figure)}  " if line.figure and line.figure.change is not None else ""
+        print(f"{line.outcome:<15} {line.name:<24} {told}{line.reason}")
+    different = sum(line.outcome == "different" for line in lines)
+    if different:
+        raise CheckFailed(f"{again} differs from {run} in {different} figures or verdicts.")
     return 0
 
 
@@ -231,6 +289,19 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("bundle", type=Path)
     verify = add("verify", _verify, "check every hash and recompute every figure of a bundle")
     verify.add_argument("bundle", type=Path)
+    verify.add_argument("--digest", metavar="SHA256", help="of manifest.json, told elsewhere")
+    again = add("reproduce", _reproduce, "run a bundle's audit here, and say what comes out alike")
+    again.add_argument("bundle", type=Path)
+    again.add_argument("--out", type=Path, metavar="FOLDER", help="runs/<name>-again")
+    again.add_argument("--trust", action="store_true", help="run classes that are not un0bench's")
+    compared = add("compare", _compare, "compare audits of a candidate, figure by figure")
+    compared.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
+    gate = add("gate", _gate, "fail where a candidate is worse than in an earlier bundle")
+    gate.add_argument("bundle", type=Path)
+    gate.add_argument("--baseline", type=Path, required=True, metavar="BUNDLE")
+    gate.add_argument("--limits", type=Path, metavar="YAML", help="as conf/gate.yaml")
+    for form in ("junit", "markdown", "benchmark"):
+        gate.add_argument(f"--{form}", type=Path, metavar="FILE")
     factors = add("factors", _factors, "take a factor apart along bundles that share a candidate")
     factors.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     converted = add("convert", _convert, "print a bundle's figures in another scheme's words")

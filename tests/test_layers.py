@@ -2,7 +2,7 @@
 
 6  harness.cli
 5  harness.audit  harness.verify
-4  reports  harness.gate  un0_model.recipes
+4  reports  un0_model.recipes
 3  bundle < worker < measure < attribute < judge, and what belongs to them
 2  harness.systems | harness.meters | harness.metrics | harness.environment   (siblings apart)
 1  harness.stats  harness.protocols  harness.assets < suites  un0_model
@@ -24,7 +24,8 @@ FLOORS = {
     "harness.audit": 5,
     "harness.verify": 5,
     "reports": 4,
-    "harness.gate": 4,
+    "harness.gate": 3.6,
+    "harness.reproduce": 5.1,
     "un0_model.recipes": 4,
     "harness.bundle": 3.0,
     "harness.journal": 3.05,
@@ -50,6 +51,7 @@ FLOORS = {
     "harness.quality": 3.37,
     "harness.judge": 3.4,
     "harness.factors": 3.4,
+    "harness.compare": 3.5,
     "harness.convert": 3.4,
     "harness.systems": 2,
     "harness.meters": 2,

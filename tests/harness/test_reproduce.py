@@ -1,0 +1,55 @@
+"""A bundle's audit run again, of systems that draw what their seed says."""
+
+import shutil
+
+import pytest
+from toy_audits import SMALL
+
+from harness import bundle, cli
+from harness.errors import InputError
+from harness.reproduce import reproduce
+
+
+def test_the_same_requests_are_asked_and_the_same_pictures_come(finished, tmp_path, capsys):
+    again = tmp_path / "again"
+    code = cli.main(["reproduce", str(finished), "--out", str(again), "--trust"])
+    told = capsys.readouterr().out
+    pictures = next(line for line in told.splitlines() if " pictures " in line)
+    assert pictures.startswith("same") and "16 of 16" in pictures
+    assert "not comparable  processor time" in told  # two pairs have no interval
+    assert (code == 1) == any(line.startswith("different") for line in told.splitlines())
+    first, second = (bundle.read_manifest(path) for path in (finished, again))
+    assert (first["salt"], first["prompt_set"]) == (second["salt"], second["prompt_set"])
+    assert (finished / "claims.yaml").read_text() in (again / "claims.yaml").read_text()
+
+
+def test_code_that_a_bundle_names_is_not_run_unasked(finished, tmp_path):
+    assert any("toy_systems" in argument for argument in SMALL)
+    with pytest.raises(InputError, match=r"would run code .*toy_systems.FlatMeter"):
+        reproduce(finished, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    evil = shutil.copytree(finished, tmp_path / "evil")
+    config = bundle.read_yaml(evil / "config.yaml")
+    config["systems"]["renderer"]["inner"] = [{"_target_": "os.system", "command": "true"}]
+    bundle.write_yaml(evil / "config.yaml", config)
+    with pytest.raises(InputError, match=r"os\.system"):
+        reproduce(evil, tmp_path / "again")
+
+
+def test_a_verdict_that_comes_out_otherwise_is_told_with_both(finished, tmp_path):
+    other = shutil.copytree(finished, tmp_path / "other")
+    verdicts = bundle.read_json(other / "verdicts.json")
+    verdicts[0]["outcome"] = "supported"
+    bundle.write_json(other / "verdicts.json", verdicts)
+    lines = reproduce(other, finished)  # finished already: nothing is run
+    first = next(line for line in lines if line.outcome == "different")
+    assert first.reason.startswith("supported there, ")
+
+
+def test_a_bundle_without_its_salt_cannot_be_run_again(finished, tmp_path):
+    bare = shutil.copytree(finished, tmp_path / "bare")
+    manifest = bundle.read_json(bare / "manifest.json")
+    del manifest["salt"]
+    bundle.write_json(bare / "manifest.json", manifest)
+    with pytest.raises(InputError, match="tells no salt"):
+        reproduce(bare, tmp_path / "again")
