@@ -310,11 +310,7 @@ def _facts(config: Mapping[str, Any], run: Path) -> dict[str, Any]:
         parts = [records[name] for name in block.windows if name in records]
         nonces = {part.window.id: part.facts.get("nonce") for part in parts}
         blocks.append({**dataclasses.asdict(block), "nonces": nonces})
-    loaded = {
-        record.window.system: record.facts.get("resident_bytes")
-        for record in journal.records
-        if record.window.kind == "load"
-    }
+    loads = [record for record in journal.records if record.window.kind == "load"]
     return {
         **bundle.read_json(run / "partial" / "plan.json"),
         "un0bench_version": _version(),
@@ -324,7 +320,10 @@ def _facts(config: Mapping[str, Any], run: Path) -> dict[str, Any]:
         "candidate": config["candidate"],
         "baseline": config["baseline"],
         "blocks": blocks,
-        "resident_bytes": loaded,
+        **{
+            fact: {record.window.system: record.facts.get(fact) for record in loads}
+            for fact in ("resident_bytes", "offline")
+        },
     }
 
 

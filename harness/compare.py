@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scipy import stats
 
 from harness import bundle, environment
+from harness.attribute import windows_of
 from harness.errors import InputError
 from harness.judge import request_seconds
 from harness.metrics.endpoints import compare as endpoint_of
@@ -131,24 +133,40 @@ def _cost(before: Evidence, after: Evidence, boundary: Boundary | None) -> Figur
 
 
 def _latency(before: Evidence, after: Evidence) -> Figure:
+    """Each audit times the requests of one start, and starts differ: by how much, blocks tell."""
     name, ends = "latency p95", []
     for evidence in (before, after):
         seconds = request_seconds(evidence, evidence.candidate)
         found = quantile_interval(seconds) if seconds else None
         if found is None or found.low is None or found.high is None:
             return Figure(name=name, kind="times", reason="too few requests were timed")
-        ends.append((found.estimate, found.low, found.high))
-    (former, former_low, former_high), (new, new_low, new_high) = ends
+        ends.append((found.estimate, math.log(found.high / found.low) / 2))
+    starts = [_of_starts(evidence) for evidence in (before, after)]
+    degrees = sum(len(logs) - 1 for logs in starts)
+    if min(map(len, starts)) < 2:
+        return Figure(name=name, kind="times", reason="how starts differ is not known")
+    spread = math.sqrt(2 * sum(float(np.var(x) * len(x)) for x in starts) / degrees)
+    half = math.hypot(ends[0][1], ends[1][1], float(stats.t.ppf(1 - ALPHA, degrees)) * spread)
+    change = ends[1][0] / ends[0][0]
     return Figure(
         name=name,
         kind="times",
-        before=former,
-        after=new,
+        before=ends[0][0],
+        after=ends[1][0],
         unit="s",
-        change=new / former,
-        low=new_low / former_high,
-        high=new_high / former_low,
+        change=change,
+        low=change * math.exp(-half),
+        high=change * math.exp(half),
     )
+
+
+def _of_starts(evidence: Evidence) -> list[float]:
+    """Logarithms of the candidate's seconds an image, one of each pair of blocks, a start each."""
+    found: dict[int, list[float]] = {}
+    for rows in windows_of(evidence, evidence.candidate, "block").values():
+        window = rows[0]
+        found.setdefault(window["pair"], []).append(window["duration_s"] / window["requests"])
+    return [math.log(math.fsum(values) / len(values)) for values in found.values()]
 
 
 def _memory(before: Audit, after: Audit) -> Figure:

@@ -19,7 +19,7 @@ from suites.prompts import read_prompt_file
 
 __all__ = ["claims", "known", "pair", "plan", "prompt_set", "pue", "sealed", "switch", "system"]
 
-OWN_KEYS = ("batch", "timeout_s")  # of a system's YAML: the parent's, not the class's
+OWN_KEYS = ("batch", "timeout_s", "network")  # of a system's YAML: the parent's, not the class's
 RESERVED = ("reference", "bare", "loaded")  # rows of a bundle that are no system
 
 
@@ -90,7 +90,10 @@ def system(name: str, config: Mapping[str, Any]) -> SystemPlan:
     if not _number(timeout_s) or timeout_s <= 0:
         raise ConfigError(f"systems.{name}.timeout_s is {timeout_s!r}; it is a number of seconds.")
     inner = {key: value for key, value in config.items() if key not in OWN_KEYS}
-    return SystemPlan(name=name, config=inner, batch=batch, timeout_s=float(timeout_s))
+    network = switch(f"systems.{name}.network", config.get("network", False))
+    return SystemPlan(
+        name=name, config=inner, batch=batch, timeout_s=float(timeout_s), network=network
+    )
 
 
 def claims(names: Sequence[str] | str | None) -> bytes:

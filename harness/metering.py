@@ -82,6 +82,7 @@ class Metering:
             log=self.run / "logs" / f"{system.name}.log",
             timeout_s=system.timeout_s,
             remedy=f"What was measured is kept; go on with: {resume_command(self.run)}",
+            network=system.network,
         )
         worker.shape = self._shapes.get(system.name)  # one for all starts
         return worker
@@ -100,7 +101,8 @@ class Metering:
         window = self._window(system.name, "load", number, 0, 0, start_ns, worker.cpu_s())
         self.meter.mark()
         worker.stop()
-        self._record(window, facts={"resident_bytes": worker.resident_bytes()})
+        facts = {"resident_bytes": worker.resident_bytes(), "offline": worker.offline}
+        self._record(window, facts=facts)
         self._keep_card(worker)
         return worker
 

@@ -45,12 +45,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemPlan:
-    """One system: what its worker instantiates, its batch, and how long an answer may take."""
+    """One system: what its worker instantiates, its batch, and how long an answer may take.
+
+    Without `network` the worker has none, where this machine allows that.
+    """
 
     name: str
     config: Mapping[str, Any]
     batch: int
     timeout_s: float = 600.0
+    network: bool = False
 
     @property
     def device(self) -> str | None:

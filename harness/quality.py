@@ -11,6 +11,7 @@ from harness.metrics.endpoints import (
     filler_differs,
     frechet_share,
     noise_floor,
+    seeds_ignored,
 )
 from harness.metrics.summary import Table, share_interval
 from harness.records import Claim, Endpoint, Outcome, Part
@@ -45,7 +46,12 @@ def quality(table: Table, claim: Claim) -> list[Finding]:
             )
             for f in endpoints
         ]
-    return [*endpoints, controls, bar]
+    answers = [
+        Finding(part=unmeasured("an answer to each seed", None, f"{text}."))
+        for system in (evidence.candidate, evidence.baseline)
+        if (text := seeds_ignored(evidence, system))
+    ]
+    return [*endpoints, controls, bar, *answers]
 
 
 def _endpoints(table: Table, claim: Claim, candidate: str, baseline: str) -> list[Finding]:

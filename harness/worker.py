@@ -40,6 +40,7 @@ import psutil
 from harness import errors
 from harness.counter import work_of
 from harness.errors import AssetError, ConfigError, InputError, SystemFailed
+from harness.isolation import without_network
 from harness.protocols import Replays
 from harness.records import Failure, Prompt, Request
 from harness.state import process_cpu_s, process_tree_cpu_s
@@ -78,7 +79,8 @@ class Worker:
     """Handle on one system's process: load, generate, stop while the other works, close.
 
     Whatever the system does wrong becomes `SystemFailed` (or the `InputError` that its `load`
-    raised), naming the system, the request, what happened and the remedy.
+    raised), naming the system, the request, what happened and the remedy. Without `network` it
+    runs in a namespace of its own; `offline` says whether this machine allowed that.
     """
 
     def __init__(
@@ -89,9 +91,12 @@ class Worker:
         log: Path,
         timeout_s: float = 600.0,
         remedy: str = "",
+        network: bool = True,
     ) -> None:
         self.name, self.config, self.log = name, dict(config), log
         self.timeout_s, self.remedy = timeout_s, remedy
+        alone = () if network else without_network()
+        self.offline = bool(alone)
         self.card: dict[str, Any] = {}
         self.replays = False
         self.shape: tuple[int, ...] | None = None
@@ -105,7 +110,7 @@ class Worker:
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "harness.worker"]
+                [*alone, sys.executable, "-m", "harness.worker"]
                 + [str(child_in), str(child_out), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -270,6 +275,10 @@ class Worker:
         kind = getattr(errors, str(error.get("class")), None)
         message = plain(str(error.get("message")))
         if isinstance(kind, type) and issubclass(kind, InputError):
+            if self.offline and self._doing == "loading":
+                message += (
+                    f" It loads without network; +systems.{self.name}.network=true allows it."
+                )
             return kind(f"System '{self.name}': {message}")
         where = f" ({error['where']})" if error.get("where") else ""
         return self._failed(f"{error.get('class')}: {message}{where}")

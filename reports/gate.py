@@ -133,7 +133,7 @@ def _limit(check: Check) -> str:
 
 def _sees(figure: Figure, words: str = " It can see ") -> str:
     """The least change that is told from none."""
-    if figure.sees is None:
+    if not figure.sees:  # nothing varied: the same pictures, or a figure read once
         return ""
     if figure.kind == "times":
         told = numbers.percent(figure.sees)

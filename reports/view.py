@@ -318,7 +318,16 @@ def _facts(manifest: Row, evidence: Evidence) -> tuple[tuple[str, str], ...]:
         ("Images scored per system", numbers.count(len(core))),
         ("Audited", _words(manifest.get("created"))),
         ("un0bench", _words(manifest.get("un0bench_version"))),
+        *_network(manifest.get("offline") or {}),
     )
+
+
+def _network(offline: Mapping[str, bool]) -> tuple[tuple[str, str], ...]:
+    """Which systems had a network to ask; () of a bundle that does not say."""
+    online = [name for name, alone in offline.items() if not alone]
+    if not offline:
+        return ()
+    return (("Network", f"open to {', '.join(online)}" if online else "none for any system"),)
 
 
 def _meter(card: Mapping[str, Any]) -> tuple[Row, ...]:

@@ -59,6 +59,7 @@ FLOORS = {
     "harness.environment": 2,
     "harness.state": 1.0,
     "harness.ceilings": 1.0,
+    "harness.isolation": 1.0,
     "harness.counter": 3.05,
     "harness.stats": 1.0,
     "harness.protocols": 1.0,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from harness.metrics.frechet import frechet_at_infinity, frechet_excess, frechet_interval
 from harness.metrics.precision_recall import recall_difference
 from harness.metrics.summary import Table
-from harness.records import Endpoint
+from harness.records import Endpoint, Evidence
 from harness.stats import NonInferiority, non_inferiority, welch
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "filler_differs",
     "frechet_share",
     "noise_floor",
+    "seeds_ignored",
     "unlike_requests",
 ]
 
@@ -105,6 +107,30 @@ def filler_differs(table: Table, system: str) -> str:
                 f"{difference:.3f}, so what was charged is not what was scored"
             )
     return ""
+
+
+def seeds_ignored(evidence: Evidence, system: str) -> str:
+    """That most pairs of a system's pictures of one prompt are the same; empty where they are not.
+
+    Captions that leave little open may be answered alike now and then; a table of answers, a
+    constant picture and a generator that drops its seed are alike always.
+    """
+    pictures: dict[str, list[str]] = {}
+    for row in evidence.requests:
+        if row["system"] == system and row["image_sha256"]:
+            pictures.setdefault(row["prompt_id"], []).append(row["image_sha256"])
+    pairs = sum(math.comb(len(of_prompt), 2) for of_prompt in pictures.values())
+    alike = sum(
+        math.comb(count, 2)
+        for of_prompt in pictures.values()
+        for count in Counter(of_prompt).values()
+    )
+    if pairs < _FEWEST_PROMPTS or alike <= pairs / 2:
+        return ""
+    return (
+        f"{system} ignores the seed: of {pairs:,} pairs of its pictures of one prompt, asked with "
+        f"different seeds, {alike:,} are the same bit for bit"
+    )
 
 
 def _by_prompts(name: str, found: NonInferiority, margin: float, min_prompts: int) -> Comparison:

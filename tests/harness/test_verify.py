@@ -22,6 +22,13 @@ def test_a_flipped_bit_is_found(copy):
     assert "items.parquet: SHA-256 differs from the manifest" in verify(copy)
 
 
+def test_another_digest_than_the_one_told_is_found(copy, capsys):
+    digest = bundle.manifest_digest(copy)
+    assert cli.main(["verify", str(copy), "--digest", digest.upper()]) == 0
+    assert cli.main(["verify", str(copy), "--digest", "0" * 64]) == 1
+    assert f"its SHA-256 is {digest}" in capsys.readouterr().out
+
+
 def test_a_missing_file_is_found(copy):
     (copy / "traces.parquet").unlink()
     assert "traces.parquet: missing" in verify(copy)

@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from harness.errors import AssetError, ConfigError, SystemFailed
+from harness.isolation import without_network
 from harness.records import Failure, Prompt, Request
 from harness.worker import Worker, plain, read_frame, write_frame
 
@@ -25,7 +26,7 @@ def start(tmp_path):
     """Starts a worker on a toy system and loads it; closes it afterwards."""
     opened = []
 
-    def begin(name, load=True, timeout_s=20.0, **config):
+    def begin(name, load=True, timeout_s=20.0, network=True, **config):
         target = name if "." in name else f"toy_systems.{name}"
         worker = Worker(
             "toy",
@@ -33,6 +34,7 @@ def start(tmp_path):
             log=tmp_path / "toy.log",
             timeout_s=timeout_s,
             remedy="Mend it and go on.",
+            network=network,
         )
         opened.append(worker)
         if load:
@@ -156,6 +158,24 @@ def test_a_stopped_worker_and_its_children_use_no_processor(start):
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < ended
         time.sleep(0.01)
+
+
+def test_a_worker_without_network_reaches_no_machine(start):
+    if not without_network():
+        pytest.skip("this machine allows no namespaces")
+    alone = start("Calls", network=False)
+    assert alone.offline
+    assert alone.card["notes"] == {"links": ["lo"], "reached": False}
+    assert len(alone.generate(REQUESTS).images) == 3
+    missing = start("MissingWeights", load=False, network=False)
+    with pytest.raises(AssetError, match=r"\+systems.toy.network=true allows it"):
+        missing.load()
+
+
+def test_where_no_namespace_is_allowed_it_is_said(start, monkeypatch):
+    monkeypatch.setattr("harness.worker.without_network", lambda: ())
+    worker = start("Calls", network=False)
+    assert not worker.offline
 
 
 def test_frames_survive_a_round_trip():

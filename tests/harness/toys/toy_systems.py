@@ -1,6 +1,7 @@
 """Toy systems and a toy meter for the tests of the worker, the main loop and whole audits."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -79,6 +80,22 @@ class GatedInChildren(Gated):
     def replay(self, requests, stage):
         subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
         return self.generate(requests)
+
+
+class Calls(Toy):
+    """Asks another machine for its pictures; tells in its card whether one can be reached."""
+
+    def card(self):
+        found = sorted(name for _, name in socket.if_nameindex())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            try:
+                asking.connect(("192.0.2.1", 9))  # of a documentation network; nothing is sent
+                reached = True
+            except OSError:
+                reached = False
+        return SystemCard(
+            name="calls", height=64, width=64, notes={"links": found, "reached": reached}
+        )
 
 
 class Raises(Toy):
