@@ -51,6 +51,7 @@ __all__ = [
     "resume_command",
     "score_rows",
     "sha256_file",
+    "unchanged",
     "verdict_rows",
     "write_bytes",
     "write_features",
@@ -219,7 +220,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing. Is {path.parent} a finished bundle?") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}. The bundle was edited or cut.") from None
 
 
@@ -230,8 +231,11 @@ def read_yaml(path: Path) -> Any:
         return documents[0] if len(documents) == 1 else documents
     except FileNotFoundError:
         raise InputError(f"{path} is missing. Is {path.parent} a bundle?") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is no YAML: {error}. The bundle was edited or cut.") from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise InputError(
+            f"{path} is no plain YAML: {told}. Write it again, or take it whole."
+        ) from None
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -248,6 +252,10 @@ def read_manifest(run: Path) -> dict[str, Any]:
             f"{run}/manifest.json states schema_version {version}; this un0bench reads "
             f"{SCHEMA_VERSION}. Read it with the version that wrote it."
         )
+    files = manifest.get("files")
+    whole = isinstance(files, dict) and all(isinstance(one, dict) for one in files.values())
+    if not whole or not all(isinstance(one.get("sha256"), str) for one in files.values()):
+        raise InputError(f"{run}/manifest.json lists no files with their SHA-256. It was edited.")
     return manifest
 
 
@@ -272,6 +280,21 @@ def read_features(run: Path, system: str) -> np.ndarray | None:
     """Rows of one system, or None where none were made."""
     path = run / "features" / f"{features_name(system)}.npy"
     return np.load(path, allow_pickle=False) if path.is_file() else None
+
+
+def unchanged(run: Path) -> Path:
+    """The bundle itself; InputError, naming the file, where one is not as the manifest has it.
+
+    Files that were left out are not missed here; `verify` says which.
+    """
+    for name, stated in read_manifest(run)["files"].items():
+        path = run / name
+        if path.is_file() and sha256_file(path) != stated["sha256"]:
+            raise InputError(
+                f"{path} is not as {run}/manifest.json has it. Take the bundle as it was audited; "
+                f"un0bench verify {run} names every difference."
+            )
+    return run
 
 
 def left_out(run: Path) -> str:
@@ -312,7 +335,21 @@ def read_prompts(run: Path) -> dict[str, Prompt]:
 
 
 def evidence(run: Path) -> Evidence:
-    """All that verdicts are computed from, read back from the files."""
+    """All that verdicts are computed from, read back from the files.
+
+    Raises InputError for files that are missing or hold something else than a bundle does.
+    """
+    try:
+        return _evidence(run)
+    except (LookupError, TypeError, ValueError, AttributeError, OSError, EOFError) as error:
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise InputError(
+            f"{run} cannot be read ({told}). The bundle was edited or cut; un0bench verify {run} "
+            "names every difference."
+        ) from error
+
+
+def _evidence(run: Path) -> Evidence:
     config = read_yaml(run / "config.yaml")
     requests = read_table(run, "requests")
     systems = dict.fromkeys(row["system"] for row in requests)

@@ -97,7 +97,7 @@ def _line(verdict: dict[str, Any]) -> str:
 
 def _report(arguments: argparse.Namespace) -> int:
     bundle = importlib.import_module("harness.bundle")
-    bundle.read_manifest(arguments.bundle)
+    bundle.unchanged(arguments.bundle)
     for name, module in (("report.html", "reports.html"), ("report.md", "reports.markdown")):
         text = importlib.import_module(module).render(arguments.bundle)
         bundle.write_bytes(arguments.bundle / name, text.encode())
@@ -146,7 +146,7 @@ def _share(ends: tuple[float, float, float] | None) -> str:
 
 def _convert(arguments: argparse.Namespace) -> int:
     bundle = importlib.import_module("harness.bundle")
-    machine = bundle.read_json(arguments.bundle / "environment.json")
+    machine = bundle.read_json(bundle.unchanged(arguments.bundle) / "environment.json")
     evidence = bundle.evidence(arguments.bundle)
     rows = importlib.import_module("harness.convert").convert(evidence, machine, arguments.schema)
     print(json.dumps(rows, indent=1))

@@ -83,8 +83,8 @@ class Figure:
 
 
 def read_audit(run: Path) -> Audit:
-    """Raises InputError where the folder is no finished bundle."""
-    manifest = bundle.read_manifest(run)
+    """Raises InputError where the folder is no finished bundle, or one that was edited."""
+    manifest = bundle.read_manifest(bundle.unchanged(run))
     machine = bundle.read_json(run / "environment.json")
     return Audit(path=run, evidence=bundle.evidence(run), machine=machine, manifest=manifest)
 

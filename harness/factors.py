@@ -80,7 +80,7 @@ def _step(
 
 
 def _read(run: Path) -> tuple[Evidence, Ratio]:
-    bundle.read_manifest(run)
+    bundle.unchanged(run)
     evidence = bundle.evidence(run)
     found = measured_ratio(evidence, None)
     if found.ratio is None or not found.admissible:

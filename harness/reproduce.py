@@ -42,7 +42,7 @@ def reproduce(run: Path, again: Path, *, trust: bool = False) -> list[Line]:
     A bundle names the classes that are run. Those outside this package are refused unless `trust`.
     Raises InputError where the bundle's audit cannot be run here, AuditStopped where it stopped.
     """
-    manifest = bundle.read_manifest(run)
+    manifest = bundle.read_manifest(bundle.unchanged(run))
     if not (again / "manifest.json").is_file():
         config = _config(run, manifest, again)
         foreign = [] if trust else sorted(set(_targets(config)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli
+from harness import bundle, cli
 from harness.errors import InputError
 from harness.factors import factors
 
@@ -35,6 +35,12 @@ def test_the_product_of_the_steps_is_the_whole_and_the_last_is_the_nearest_basel
     assert steps[0].before == whole.before
 
 
+def hash_again(run):
+    manifest = bundle.read_manifest(run)
+    del manifest["files"]
+    bundle.write_manifest(run, manifest)
+
+
 def test_bundles_that_make_no_path_are_refused_by_name(tmp_path, capsys):
     for runs, says in (
         ([FIRST], "at least two"),
@@ -47,10 +53,14 @@ def test_bundles_that_make_no_path_are_refused_by_name(tmp_path, capsys):
     moved = Path(shutil.copytree(CAPACITY, tmp_path / "moved"))
     machine = json.loads((moved / "environment.json").read_text())
     (moved / "environment.json").write_text(json.dumps(machine | {"cpu_model": "another"}))
+    with pytest.raises(InputError, match=r"environment.json is not as"):
+        factors([FIRST, moved])
+    hash_again(moved)
     with pytest.raises(InputError, match="another"):
         factors([FIRST, moved])
     config = (CAPACITY / "config.yaml").read_text()
     (moved / "config.yaml").write_text(config.replace("    batch: 16", "    batch: 1"))
+    hash_again(moved)
     with pytest.raises(InputError, match="batch: 16 against 1"):
         factors([FIRST, moved])
     assert cli.main(["factors", str(FIRST), str(moved)]) == 2

@@ -10,6 +10,12 @@ from harness.errors import InputError
 from harness.reproduce import reproduce
 
 
+def sealed(root):
+    manifest = bundle.read_manifest(root)
+    del manifest["files"]
+    bundle.write_manifest(root, manifest)
+
+
 def test_the_same_requests_are_asked_and_the_same_pictures_come(finished, tmp_path, capsys):
     again = tmp_path / "again"
     code = cli.main(["reproduce", str(finished), "--out", str(again), "--trust"])
@@ -32,6 +38,7 @@ def test_code_that_a_bundle_names_is_not_run_unasked(finished, tmp_path):
     config = bundle.read_yaml(evil / "config.yaml")
     config["systems"]["renderer"]["inner"] = [{"_target_": "os.system", "command": "true"}]
     bundle.write_yaml(evil / "config.yaml", config)
+    sealed(evil)
     with pytest.raises(InputError, match=r"os\.system"):
         reproduce(evil, tmp_path / "again")
 
@@ -41,6 +48,7 @@ def test_a_verdict_that_comes_out_otherwise_is_told_with_both(finished, tmp_path
     verdicts = bundle.read_json(other / "verdicts.json")
     verdicts[0]["outcome"] = "supported"
     bundle.write_json(other / "verdicts.json", verdicts)
+    sealed(other)
     lines = reproduce(other, finished)  # finished already: nothing is run
     first = next(line for line in lines if line.outcome == "different")
     assert first.reason.startswith("supported there, ")

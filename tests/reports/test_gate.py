@@ -16,12 +16,20 @@ from reports import gate as written
 NONE = {"undecided": "fail"}
 
 
+def sealed(root, **facts):
+    """Hashes a doctored copy again, as somebody would who wants it to pass."""
+    manifest = {**bundle.read_manifest(root), **facts}
+    manifest.pop("files")
+    bundle.write_manifest(root, manifest)
+    return root
+
+
 def changed(sample, tmp_path, name="after", **tables):
     """A copy whose tables went through functions of a row."""
     root = shutil.copytree(sample, tmp_path / name)
     for table, change in tables.items():
         bundle.write_table(root, table, [change(row) for row in bundle.read_table(root, table)])
-    return root
+    return sealed(root)
 
 
 def slower(factor):
@@ -88,6 +96,7 @@ def test_unlike_machines_are_not_compared_in_cost_and_both_are_named(sample, tmp
     after = changed(sample, tmp_path)
     machine = bundle.read_json(after / "environment.json")
     bundle.write_json(after / "environment.json", machine | {"cpu_model": "another"})
+    sealed(after)
     found = figures(sample, after)
     assert found["processor time"].change is None
     assert "'an invented 2-core CPU' against 'another'" in found["processor time"].reason
@@ -107,8 +116,16 @@ def test_unlike_audits_are_refused_by_name(sample, tmp_path, file, change, said)
     read = bundle.read_yaml if file.endswith("yaml") else bundle.read_json
     write = bundle.write_yaml if file.endswith("yaml") else bundle.write_json
     write(after / file, read(after / file) | change)
+    sealed(after)
     with pytest.raises(InputError, match=said):
         compared(read_audit(sample), read_audit(after))
+
+
+def test_an_edited_bundle_is_not_compared_but_named(sample, tmp_path):
+    after = changed(sample, tmp_path)
+    bundle.write_json(after / "settings.json", {})
+    with pytest.raises(InputError, match=r"settings.json is not as .*manifest.json has it"):
+        read_audit(after)
 
 
 def test_other_seeds_are_refused_with_the_salt_that_asks_the_same(sample, tmp_path):
