@@ -72,6 +72,15 @@ def test_an_exchanged_image_is_found(copy):
     assert any("not the image of its row" in line for line in verify(copy))
 
 
+def test_a_claim_that_was_changed_after_the_run_no_longer_matches_it(copy):
+    text = (copy / "claims.yaml").read_text()
+    assert "threshold: 1000" in text
+    (copy / "claims.yaml").write_text(text.replace("threshold: 1000", "threshold: 0.001"))
+    assert any("claims.yaml" in line for line in verify(copy))
+    _rehash(copy)
+    assert any(line.startswith("verdicts.json") for line in verify(copy))
+
+
 def test_an_edited_verdict_or_report_is_found(copy):
     verdicts = json.loads((copy / "verdicts.json").read_text())
     verdicts[0]["outcome"] = "supported"
