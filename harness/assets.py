@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import urllib.error
 import urllib.request
 from importlib import resources
@@ -28,7 +29,7 @@ def resolve(name_or_path: str | Path) -> Path:
     name = str(name_or_path)
     if name.startswith(("https://", "http://", "file://")):
         url, mark, digest = name.partition("#sha256=")
-        if not mark:
+        if not mark or not re.fullmatch("[0-9a-f]{64}", digest):
             raise AssetError(f"{name} has no hash. Name it as URL#sha256=<64 hex digits>.")
         return fetch(url, digest)
     if name.startswith("package:"):

@@ -231,6 +231,8 @@ def read_yaml(path: Path) -> Any:
         return documents[0] if len(documents) == 1 else documents
     except FileNotFoundError:
         raise InputError(f"{path} is missing. Is {path.parent} a bundle?") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Name a file.") from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         told = " ".join(str(error).split())
         raise InputError(
@@ -369,7 +371,7 @@ def _evidence(run: Path) -> Evidence:
         reference=_reference(run),
         cards={path.stem: read_json(path) for path in sorted((run / "cards").glob("*.json"))},
         boundaries=boundaries,
-        settings=read_json(run / "settings.json"),
+        settings={**read_json(run / "settings.json")},
         work={path.stem: read_json(path) for path in sorted((run / "work").glob("*.json"))},
     )
 

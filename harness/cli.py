@@ -161,7 +161,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         raise InputError("Name at least two bundles, the one to compare with first.")
     for path in arguments.bundles[1:]:
         other = compare.read_audit(path)
-        print(f"{other.evidence.candidate}: {first.path} before, {path} after")
+        print(f"{first.path} before, {path} after")
         for line in lines(compare.compared(first, other)):
             print(line)
     return 0
@@ -171,7 +171,14 @@ def _gate(arguments: argparse.Namespace) -> int:
     gates, written = (importlib.import_module(name) for name in ("harness.gate", "reports.gate"))
     read = importlib.import_module("harness.compare").read_audit
     limits = gates.read_limits(arguments.limits or gates.DEFAULT)
+    files = [arguments.junit, arguments.markdown, arguments.benchmark]
+    for path in filter(None, files):
+        if path.is_dir() or not path.parent.is_dir():
+            raise InputError(f"{path} cannot be written. Name a file in a folder that is there.")
     before, after = read(arguments.baseline), read(arguments.bundle)
+    digest = importlib.import_module("harness.bundle").manifest_digest(arguments.baseline)
+    if arguments.digest and arguments.digest.lower() != digest:
+        raise CheckFailed(f"{arguments.baseline}: its SHA-256 is {digest}, not {arguments.digest}.")
     result = gates.gate(before, after, limits)
     for path, text in (
         (
@@ -198,10 +205,11 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     again = arguments.out or Path("runs") / f"{run.resolve().name}-again"
     reproduce = importlib.import_module("harness.reproduce").reproduce
     lines = reproduce(run, again, trust=arguments.trust)
-    change = importlib.import_module("reports.gate").change
+    written = importlib.import_module("reports.gate")
     for line in lines:
-        told = f"{change(line.figure)}  " if line.figure and line.figure.change is not None else ""
-        print(f"{line.outcome:<15} {line.name:<24} {told}{line.reason}")
+        known = line.figure and line.figure.change is not None
+        told = f"{written.change(line.figure)}  " if known else ""
+        print(written.kept(f"{line.outcome:<15} {line.name:<24} {told}{line.reason}"))
     different = sum(line.outcome == "different" for line in lines)
     if different:
         raise CheckFailed(f"{again} differs from {run} in {different} figures or verdicts.")
@@ -298,6 +306,7 @@ def _parser() -> argparse.ArgumentParser:
     gate = add("gate", _gate, "fail where a candidate is worse than in an earlier bundle")
     gate.add_argument("bundle", type=Path)
     gate.add_argument("--baseline", type=Path, required=True, metavar="BUNDLE")
+    gate.add_argument("--digest", metavar="SHA256", help="of the baseline's manifest.json")
     gate.add_argument("--limits", type=Path, metavar="YAML", help="as conf/gate.yaml")
     for form in ("junit", "markdown", "benchmark"):
         gate.add_argument(f"--{form}", type=Path, metavar="FILE")

@@ -2,12 +2,14 @@
 
 One counter for every system: multiply-adds by number format, bytes read and written by operations,
 and bytes of weights and inputs, each once. It sees operations before a compiler fuses them, and
-nothing of a system's own kernels: those a system tells of by its `profile`, and both are kept.
+nothing of a system's own kernels or of other threads: those a system tells of by its `profile`, and
+both are kept. Operations that multiply and have no formula are named, and then it is a part.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,8 @@ from harness.records import Request
 __all__ = ["work_of"]
 
 GATHERS = ("embedding", "index", "index_select", "gather")  # read no more of a table than they give
+MULTIPLIES = re.compile("mm|mv|dot|lstm|gru|rnn|linear|conv|attention|bilinear|transformer")
+KNOWN = ("aten", "prim", "prims", "profiler")
 UNWRITTEN = ("empty", "empty_like", "empty_strided", "new_empty")
 
 
@@ -35,8 +39,13 @@ def _counted(system: System, requests: Sequence[Request]) -> tuple[dict[str, Any
     if torch is None:
         return None, "the system does not run torch"
     counter = _counter()
-    with torch.compiler.set_stance("force_eager"), counter:
-        system.generate(requests)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # whose one operation hides its products
+    try:
+        with torch.compiler.set_stance("force_eager"), counter:
+            system.generate(requests)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     if not counter.operations:
         return None, "no operation of torch was seen in the worker's own thread"
     return {
@@ -44,6 +53,7 @@ def _counted(system: System, requests: Sequence[Request]) -> tuple[dict[str, Any
         "multiply_adds": dict(counter.multiply_adds),
         "unique_bytes": sum(counter.found.values()),
         "moved_bytes": counter.moved_bytes,
+        "without": sorted(counter.without),
     }, ""
 
 
@@ -61,6 +71,7 @@ def _counter() -> Any:
             self.operations = 0
             self.multiply_adds: Tally[str] = Tally()
             self.moved_bytes = 0
+            self.without: set[str] = set()  # operations that multiply, and have no formula
             self.found: dict[int, int] = {}  # by address: bytes read of what no operation made
             self._made: set[int] = set()
 
@@ -79,6 +90,8 @@ def _counter() -> Any:
             if formula := flop_registry.get(func._overloadpacket):
                 told = str(read[0].dtype).removeprefix("torch.")
                 self.multiply_adds[told] += formula(*args, **kwargs, out_val=out) // 2
+            elif MULTIPLIES.search(func._overloadpacket.__name__) or func.namespace not in KNOWN:
+                self.without.add(str(func._overloadpacket))
             return out
 
         def _note(self, func: Any, read: list[Any], made: list[Any]) -> None:

@@ -11,6 +11,7 @@ Un0BenchError
     └── Interrupted         Ctrl-C; a sweep ends with it
 """
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -25,7 +26,11 @@ __all__ = [
     "SystemFailed",
     "Un0BenchError",
     "in_one_line",
+    "one_line",
+    "plain",
 ]
+
+ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Un0BenchError(Exception):
@@ -70,10 +75,20 @@ class Interrupted(AuditStopped):
     """The user broke the audit off: says what is kept and how to resume."""
 
 
+def plain(text: str) -> str:
+    """Strips terminal escape sequences and control characters from what others wrote."""
+    return ESCAPES.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """As `plain`, and on one line, whose lines others can read commands from."""
+    return " ".join(plain(text).split())
+
+
 def in_one_line(run: Callable[[], int]) -> int:
     """Runs a program; the exit code, an error that a user is to see told in one line."""
     try:
         return run()
     except Un0BenchError as error:
-        print(f"un0bench: {error}", file=sys.stderr)
+        print(f"un0bench: {one_line(str(error))}", file=sys.stderr)
         return error.exit_code

@@ -6,8 +6,9 @@ otherwise: a gate that passes what it did not see is none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ COSTS = {
 }
 QUALITY = ("verified", "category", "clip", "recall", "frechet")
 UNDECIDED = ("fail", "pass")
+MIN_PROMPTS = 30  # under which an interval of shares is not trusted, unless all pictures are alike
 
 Outcome = Literal["passed", "failed", "undecided"]
 
@@ -69,17 +71,20 @@ def read_limits(path: str | Path = DEFAULT) -> dict[str, Any]:
 
 def gate(before: Audit, after: Audit, limits: Mapping[str, Any]) -> GateResult:
     """Holds the candidate of `after` to that of `before`. Raises InputError on unlike audits."""
-    checks = tuple(_checks(compared(before, after), limits))
+    alike, shared = same_pictures(before, after)
+    checks = tuple(_checks(compared(before, after), limits, alike == shared))
     if not checks:
         raise ConfigError("The limits ask for nothing. Name at least one that is not null.")
     bad = {"failed"} | ({"undecided"} if limits["undecided"] == "fail" else set())
-    alike, shared = same_pictures(before, after)
     passed = not any(check.outcome in bad for check in checks)
     return GateResult(passed=passed, checks=checks, alike=alike, shared=shared)
 
 
-def _checks(figures: Sequence[Figure], limits: Mapping[str, Any]) -> Iterator[Check]:
+def _checks(figures: Sequence[Figure], limits: Mapping[str, Any], alike: bool) -> Iterator[Check]:
     for figure in figures:
+        if figure.kind == "points" and not alike and (figure.n or 0) < MIN_PROMPTS:
+            told = f"{figure.n or 0} prompts were scored; {MIN_PROMPTS} would be trusted"
+            figure = replace(figure, reason=figure.reason or told)
         key = next((k for k, name in COSTS.items() if name == figure.name), figure.name)
         limit = limits.get("category" if figure.name.startswith("verified: ") else key)
         if limit is None or limit is False:
@@ -121,7 +126,7 @@ def _told(figure: Figure, limit: float, outcome: Outcome) -> str:
         asked = "at most 0"
     text = f"{figure.name}: {found}, asked {asked}."
     if figure.reason:
-        text += f" It cannot decide: {figure.reason}"
+        text += f" It cannot decide: {figure.reason.rstrip('.')}."
     elif outcome == "undecided":
         text += " The interval reaches past the limit."
     return text
@@ -131,7 +136,7 @@ def _fits(name: str, value: Any) -> bool:
     if name == "frechet":
         return isinstance(value, bool)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and (value >= 1 if name in COSTS else 0 <= value <= 1)
+    return number and math.isfinite(value) and (value >= 1 if name in COSTS else 0 <= value <= 1)
 
 
 def _asked(name: str) -> str:

@@ -19,6 +19,7 @@ from scipy import stats as distributions
 
 from harness.findings import Finding, decide, first, unmeasured
 from harness.gating import gate_share
+from harness.metrics.endpoints import seeds_ignored
 from harness.metrics.summary import Table, scores
 from harness.quality import quality, worst_category
 from harness.ratio import measured_ratio
@@ -55,6 +56,11 @@ def _verdict(table: Table, claim: Claim) -> Verdict:
         findings.append(gate_share(evidence, claim))
     if claim.endpoints:
         findings += quality(table, claim)
+    findings += [
+        Finding(part=unmeasured("an answer to each seed", None, f"{text}."))
+        for system in (evidence.candidate, evidence.baseline)
+        if (text := seeds_ignored(evidence, system))
+    ]
     parts = decide(findings, claim.alpha)
     outcome = first(part.outcome for part in parts)
     head = parts[0]

@@ -11,7 +11,6 @@ from harness.metrics.endpoints import (
     filler_differs,
     frechet_share,
     noise_floor,
-    seeds_ignored,
 )
 from harness.metrics.summary import Table, share_interval
 from harness.records import Claim, Endpoint, Outcome, Part
@@ -46,12 +45,7 @@ def quality(table: Table, claim: Claim) -> list[Finding]:
             )
             for f in endpoints
         ]
-    answers = [
-        Finding(part=unmeasured("an answer to each seed", None, f"{text}."))
-        for system in (evidence.candidate, evidence.baseline)
-        if (text := seeds_ignored(evidence, system))
-    ]
-    return [*endpoints, controls, bar, *answers]
+    return [*endpoints, controls, bar]
 
 
 def _endpoints(table: Table, claim: Claim, candidate: str, baseline: str) -> list[Finding]:

@@ -7,6 +7,7 @@ comparable where something decides it that is not the same here.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from harness.errors import InputError
 
 __all__ = ["Line", "reproduce"]
 
-OWN = ("harness.systems.", "harness.meters.", "harness.metrics.")
-MEMORY = 0.1
+ADDED = ("work", "load")  # settings that older bundles do not have
+MEMORY = 0.25
 
 Outcome = Literal["same", "different", "not comparable"]
 
@@ -37,29 +38,38 @@ class Line:
 
 
 def reproduce(run: Path, again: Path, *, trust: bool = False) -> list[Line]:
-    """Audits again into `again`, or takes the finished audit there; going on after a stop.
+    """Audits again into `again`, or takes the run again that is there; goes on after a stop.
 
-    A bundle names the classes that are run. Those outside this package are refused unless `trust`.
-    Raises InputError where the bundle's audit cannot be run here, AuditStopped where it stopped.
+    A bundle names the classes that are run. Those outside the package's own configuration, and what
+    would be fetched, are refused unless `trust`. Raises InputError where the bundle's audit cannot
+    be run here, AuditStopped where it stopped.
     """
     manifest = bundle.read_manifest(bundle.unchanged(run))
+    config = _config(run, manifest, again)
+    if not trust and (foreign := sorted(set(_foreign(config)))):
+        raise InputError(
+            f"{run} would run or fetch what is not un0bench's ({', '.join(foreign)}). Read it, and "
+            "give --trust to run it."
+        )
+    begun = (again / "config.yaml").is_file()
+    if begun and bundle.read_yaml(again / "config.yaml") != config:
+        raise InputError(
+            f"{again} is no run of {run} again. Delete it, or give another folder with --out."
+        )
     if not (again / "manifest.json").is_file():
-        config = _config(run, manifest, again)
-        foreign = [] if trust else sorted(set(_targets(config)))
-        if foreign:
-            raise InputError(
-                f"{run} would run code that is not un0bench's ({', '.join(foreign)}). Read it, and "
-                "give --trust to run it."
-            )
-        audit(config, again, resume=(again / "config.yaml").is_file())
+        audit(config, again, resume=begun)
     before, after = read_audit(run), read_audit(again)
-    alike, shared = same_pictures(before, after)
-    pictures = Line(
+    lines = [*_verdicts(run, again), *(_line(one) for one in compared(before, after))]
+    return [*lines, _pictures(*same_pictures(before, after))]
+
+
+def _pictures(alike: int, shared: int) -> Line:
+    outcome: Outcome = "same" if alike == shared else "different"
+    return Line(
         name="pictures",
-        outcome="same" if alike == shared else "different",
+        outcome=outcome if shared else "not comparable",
         reason=f"{alike} of {shared} pictures of the candidate are the same, bit for bit",
     )
-    return [*_verdicts(run, again), *(_line(one) for one in compared(before, after)), pictures]
 
 
 def _config(run: Path, manifest: dict[str, Any], again: Path) -> dict[str, Any]:
@@ -67,32 +77,49 @@ def _config(run: Path, manifest: dict[str, Any], again: Path) -> dict[str, Any]:
     if not manifest.get("salt"):
         raise InputError(f"{run} tells no salt, so its requests cannot be asked again.")
     defaults = bundle.read_yaml(assets.resolve("package:conf/audit.yaml"))
-    told: dict[str, Any] = bundle.read_yaml(run / "config.yaml")
-    suite = dict(told["suite"])
-    if suite.get("prompts"):
-        suite["prompts"] = str((run / "prompts.jsonl").absolute())
+    told = bundle.read_yaml(run / "config.yaml")
+    suite = told.get("suite") if isinstance(told, Mapping) else None
+    if not isinstance(told, Mapping) or not isinstance(suite, Mapping):
+        raise InputError(f"{run}/config.yaml is no configuration of an audit. It was edited.")
+    own = {"prompts": str((run / "prompts.jsonl").absolute())} if suite.get("prompts") else {}
     return {
-        **{key: value for key, value in defaults.items() if key != "defaults"},  # newer settings
+        **{key: value for key, value in defaults.items() if key != "defaults"},
+        **dict.fromkeys(ADDED, False),  # an audit of before had none of it
         **told,
-        "suite": suite,
+        "suite": {**suite, **own},
         "claims": [str((run / "claims.yaml").absolute())],
         "salt": manifest["salt"],
         "name": again.name,
         "out": str(again.parent),
+        "reproduces": bundle.manifest_digest(run),
     }
 
 
-def _targets(config: Any) -> Iterator[str]:
-    """Every class a configuration names that is not a system, meter or measure of this package."""
-    if isinstance(config, Mapping):
-        target = str(config.get("_target_", ""))
-        if target and not target.startswith(OWN):
-            yield target
-        for value in config.values():
-            yield from _targets(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _targets(value)
+def _own_targets() -> set[str]:
+    """Every class that the package's own configuration names."""
+    folder = assets.resolve("package:conf")
+    texts = [path.read_text("utf-8") for path in folder.rglob("*.yaml")]
+    named = {name for text in texts for name in re.findall(r"_target_: *([\w.]+)", text)}
+    return named | {"harness.systems.null.NullSystem"}
+
+
+def _foreign(config: Any) -> Iterator[str]:
+    """What a configuration would run or fetch that is not this package's."""
+    own = _own_targets()
+    todo = [config]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Mapping):
+            if "_target_" in value and value["_target_"] not in own:
+                yield str(value["_target_"])
+            yield from (str(key) for key in value if str(key).startswith("_") and key != "_target_")
+            if value.get("network"):
+                yield f"network for {value.get('model') or value.get('_target_')}"
+            todo += value.values()
+        elif isinstance(value, list):
+            todo += value
+        elif isinstance(value, str) and (re.match(r"\w+://", value) or "${" in value):
+            yield value
 
 
 def _verdicts(run: Path, again: Path) -> Iterator[Line]:

@@ -35,8 +35,9 @@ class Ceiling:
 class Traffic:
     """Of one system an image, mean over a batch; None is what was not counted or not told.
 
-    `source` is what the multiply-adds are by: counted from torch's operations, or told by the
-    system; the larger of both. `rate` is multiply-adds a second of its windows, `of_ceiling` that
+    `source` is what the multiply-adds are by: counted from torch's operations (in part, where some
+    had no formula), or told by the system of all that it does; the larger of both, in bit
+    operations. `rate` is multiply-adds a second of its windows, `of_ceiling` that
     time which the machine at its best would take for them and their bytes, as a share of the time
     taken. `floor_j` is k T ln 2 for every bit operation, of which a multiply-add of b significant
     bits has b squared; `above_floor` how many times that the joules of the node are.
@@ -74,6 +75,7 @@ def _ceiling(evidence: Evidence, system: str) -> Ceiling | None:
 def _of(evidence: Evidence, system: str, work: Mapping[str, Any]) -> Traffic:
     batch, counted, told = work["batch"], work["counted"], work["told"]
     formats, source = _multiply_adds(batch, counted, told)
+    without = (counted or {}).get("without") if source == "counted" else None
     unique = max(
         (told["batch_bytes"] if told else None, counted["unique_bytes"] if counted else None),
         key=lambda n: n or 0,
@@ -90,7 +92,7 @@ def _of(evidence: Evidence, system: str, work: Mapping[str, Any]) -> Traffic:
     return Traffic(
         system=system,
         ceiling=best,
-        source=source,
+        source="counted in part" if without else source,
         batch=batch,
         multiply_adds=total,
         unique_bytes=unique,
@@ -100,7 +102,7 @@ def _of(evidence: Evidence, system: str, work: Mapping[str, Any]) -> Traffic:
         floor_j=floor_j,
         above_floor=joules / floor_j if joules and floor_j else None,
         method=method,
-        reason=work["reason"],
+        reason=f"not counted: {', '.join(without)}" if without else work["reason"],
     )
 
 
@@ -113,7 +115,7 @@ def _multiply_adds(
     for part, n in told["multiply_adds"].items() if told else ():
         name = told["formats"].get(part, "") if told else ""
         said[name] = said.get(name, 0.0) + n
-    if sum(said.values()) > sum(seen.values()):
+    if _bits(said) > _bits(seen):
         return said, "told"
     return seen, "counted" if seen else ""
 
@@ -136,6 +138,10 @@ def _best_s(
 
 
 def _floor_j(formats: Mapping[str, float]) -> float | None:
-    if not formats.keys() <= SIGNIFICANT_BITS.keys():
-        return None
-    return BIT_OPERATION_J * sum(n * SIGNIFICANT_BITS[name] ** 2 for name, n in formats.items())
+    known = formats.keys() <= SIGNIFICANT_BITS.keys()
+    return BIT_OPERATION_J * _bits(formats) if known else None
+
+
+def _bits(formats: Mapping[str, float]) -> float:
+    """Bit operations; a format of unknown width has the least."""
+    return sum(n * SIGNIFICANT_BITS.get(name, 1) ** 2 for name, n in formats.items())

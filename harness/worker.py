@@ -21,7 +21,6 @@ import fcntl
 import inspect
 import json
 import os
-import re
 import select
 import signal
 import struct
@@ -39,7 +38,7 @@ import psutil
 
 from harness import errors
 from harness.counter import work_of
-from harness.errors import AssetError, ConfigError, InputError, SystemFailed
+from harness.errors import AssetError, ConfigError, InputError, SystemFailed, plain
 from harness.isolation import without_network
 from harness.protocols import Replays
 from harness.records import Failure, Prompt, Request
@@ -50,13 +49,6 @@ __all__ = ["Answer", "Worker", "build", "main", "plain"]
 LENGTHS = struct.Struct(">II")
 PIPE_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 26
-ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def plain(text: str) -> str:
-    """Strips terminal escape sequences and control characters from what a system wrote."""
-    return ESCAPES.sub("", text)
-
 
 # The parent's side -----------------------------------------------------------------------------
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from harness.compare import Audit, Figure
+from harness.errors import one_line, plain
 from harness.gate import Check, GateResult
 from reports import numbers
+from reports.markdown import escape
 
-__all__ = ["benchmark", "change", "figure_lines", "junit", "lines", "markdown"]
+__all__ = ["benchmark", "change", "figure_lines", "junit", "kept", "lines", "markdown"]
 
 MARKS = {"passed": "✅", "failed": "❌", "undecided": "❔"}
 
 
 def lines(result: GateResult) -> list[str]:
     """One line a check, then how many pictures stayed as they were."""
-    told = [f"{check.outcome:<10} {check.reason}{_sees(check.figure)}" for check in result.checks]
+    told = [
+        kept(f"{check.outcome:<10} {check.reason}{_sees(check.figure)}") for check in result.checks
+    ]
     return [*told, f"{result.alike} of {result.shared} shared pictures are the same, bit for bit."]
 
 
@@ -25,17 +30,17 @@ def markdown(result: GateResult, before: Audit, after: Audit) -> str:
     """A summary for a pull request."""
     word = "passed" if result.passed else "failed"
     rows = [
-        f"| {MARKS[check.outcome]} {check.outcome} | {check.name} | {change(check.figure)} | "
-        f"{_limit(check)} | {_sees(check.figure, '') or numbers.MISSING} |"
+        f"| {MARKS[check.outcome]} {check.outcome} | {_cell(check.name)} | "
+        f"{change(check.figure)} | {_limit(check)} | {_sees(check.figure, '') or numbers.MISSING} |"
         for check in result.checks
     ]
     head = (
-        f"### un0bench gate {word}: {after.evidence.candidate}",
+        f"### un0bench gate {word}: {_cell(after.evidence.candidate)}",
         "",
         "| | figure | change [95%] | limit | can see |",
         "|---|---|---:|---:|---:|",
     )
-    reasons = [f"- {c.reason}" for c in result.checks if c.outcome != "passed"]
+    reasons = [f"- {_cell(c.reason)}" for c in result.checks if c.outcome != "passed"]
     pictures = f"{result.alike} of {result.shared} shared pictures are the same, bit for bit."
     return "\n".join([*head, *rows, "", *reasons, *([""] if reasons else []), pictures, ""])
 
@@ -46,16 +51,18 @@ def junit(result: GateResult, after: Audit, *, lenient: bool) -> str:
     counts = [verdict for _, verdict in cases]
     suite = ElementTree.Element(
         "testsuite",
-        name=f"un0bench gate of {after.evidence.candidate}",
+        name=one_line(f"un0bench gate of {after.evidence.candidate}"),
         tests=str(len(cases)),
         failures=str(counts.count("failure")),
         skipped=str(counts.count("skipped")),
         errors="0",
     )
     for check, verdict in cases:
-        case = ElementTree.SubElement(suite, "testcase", classname="un0bench", name=check.name)
+        case = ElementTree.SubElement(
+            suite, "testcase", classname="un0bench", name=one_line(check.name)
+        )
         if verdict:
-            ElementTree.SubElement(case, verdict, message=check.reason)
+            ElementTree.SubElement(case, verdict, message=one_line(check.reason))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -65,13 +72,13 @@ def benchmark(result: GateResult, after: Audit) -> str:
     found = []
     for check in result.checks:
         figure = check.figure
-        if figure.after is None or figure.low is None or figure.high is None:
+        if figure.after is None or not math.isfinite(figure.after) or figure.sees is None:
             continue
         shown, unit, name = figure.after, figure.unit, check.name
-        spread = figure.after * (figure.sees or 0.0)
+        spread = figure.after * figure.sees
         if figure.kind == "points":
             name, unit = f"{check.name}, missed", "share of 1"
-            shown, spread = 1 - figure.after, figure.sees or 0.0
+            shown, spread = 1 - figure.after, figure.sees
         found.append(
             {
                 "name": f"{after.evidence.candidate}: {name}",
@@ -81,7 +88,7 @@ def benchmark(result: GateResult, after: Audit) -> str:
                 "extra": check.reason,
             }
         )
-    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def figure_lines(figures: Sequence[Figure]) -> list[str]:
@@ -91,8 +98,17 @@ def figure_lines(figures: Sequence[Figure]) -> list[str]:
         before, after = (_value(figure, value) for value in (figure.before, figure.after))
         row = f"{figure.name:<24} {before:>10} {after:>10}  {change(figure)}"
         method = f" ({figure.method})" if figure.method else ""
-        rows.append(row + method + (f"  {figure.reason}" if figure.reason else ""))
+        rows.append(kept(row + method + (f"  {figure.reason}" if figure.reason else "")))
     return rows
+
+
+def _cell(text: str) -> str:
+    return escape(one_line(text))
+
+
+def kept(row: str) -> str:
+    """A row of a table: one line, its columns as they stand."""
+    return plain(row).replace("\n", " ")
 
 
 def _verdict(check: Check, lenient: bool) -> str:

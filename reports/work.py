@@ -10,7 +10,7 @@ from reports import numbers
 
 __all__ = ["work_rows"]
 
-SOURCES = {"told": "as the system tells", "counted": "counted"}
+SOURCES = {"told": "as the system tells"}
 
 
 def work_rows(found: Sequence[Traffic]) -> tuple[dict[str, Any], ...]:
@@ -18,7 +18,7 @@ def work_rows(found: Sequence[Traffic]) -> tuple[dict[str, Any], ...]:
     return tuple(
         {
             "system": one.system,
-            "source": SOURCES.get(one.source, ""),
+            "source": SOURCES.get(one.source, one.source),
             "multiply_adds": numbers.amount(one.multiply_adds),
             "unique": numbers.size(one.unique_bytes),
             "moved": numbers.size(one.moved_bytes),
@@ -27,7 +27,7 @@ def work_rows(found: Sequence[Traffic]) -> tuple[dict[str, Any], ...]:
             "floor": numbers.joules(one.floor_j),
             "above_floor": numbers.amount(one.above_floor) if one.above_floor else numbers.MISSING,
             "method": one.method or "",
-            "reason": one.reason if not one.source else "",
+            "reason": "" if one.source in ("told", "counted") else one.reason,
         }
         for one in found
     )

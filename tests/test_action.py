@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from harness import cli
+from harness import bundle, cli
 
 ROOT = Path(__file__).parents[1]
 SMALL = "suite.judge=null suite.reference=null work=false system=[renderer,null] candidate=null "
@@ -29,7 +29,8 @@ def test_its_audit_asks_the_baselines_requests_and_its_gate_decides(tmp_path):
         **{name: str(path) for name, path in told.items()},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "BASELINE": str(tmp_path / "before"),
-        "AUDIT": SMALL,
+        "AUDIT": SMALL.replace(" work=false", "\nwork=false"),
+        "DIGEST": bundle.manifest_digest(tmp_path / "before"),
         "LIMITS": str(limits),
         "OUT": str(tmp_path / "out"),
     }
@@ -38,8 +39,10 @@ def test_its_audit_asks_the_baselines_requests_and_its_gate_decides(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"(\d+) of \1 shared", done.stdout)
     assert "gate passed: null" in told["GITHUB_STEP_SUMMARY"].read_text()
-    assert told["GITHUB_OUTPUT"].read_text() == f"bundle={tmp_path}/out/gate\n"
-    assert {"gate.xml", "gate.md", "gate.json"} < {p.name for p in (tmp_path / "out").iterdir()}
+    new = Path(told["GITHUB_OUTPUT"].read_text().strip().removeprefix("bundle="))
+    assert new.parent.parent == tmp_path / "out"
+    assert bundle.read_yaml(new / "config.yaml")["work"] is False
+    assert {"gate.xml", "gate.md", "gate.json"} < {path.name for path in new.parent.iterdir()}
 
 
 def test_the_action_names_inputs_that_its_steps_take():

@@ -7,6 +7,7 @@ makes it a second opinion on `meter=nvml`.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,6 +29,7 @@ APPLE = {  # what of Apple's processor belongs to which domain
 }
 
 Read = Callable[[], Mapping[str, float]]  # joules or watts by domain
+Reads = list[tuple[tuple[str, ...], Read]]  # with the domains that it reads
 
 
 class Zeus(SampledMeter):
@@ -50,8 +52,8 @@ class Zeus(SampledMeter):
         super().__init__(hz=hz, rules=Rules(min_ticks=min_ticks))
         self.accuracy = accuracy
         self.tick_s = tick_s
-        self._counters: list[Read] = []
-        self._powers: list[Read] = []
+        self._counters: Reads = []
+        self._powers: Reads = []
 
     def probe(self) -> MeterCard:
         try:
@@ -73,8 +75,9 @@ class Zeus(SampledMeter):
             told.append(" ".join(str(error).split()))
         try:
             soc = get_soc()
-            names |= dict.fromkeys(_apple(soc), "Apple silicon")
-            self._counters.append(lambda: _apple(soc))
+            parts = tuple(_apple(soc))
+            names |= dict.fromkeys(parts, "Apple silicon")
+            self._counters.append((parts, lambda: _apple(soc)))
         except ZeusBaseSoCError as error:
             told.append(" ".join(str(error).split()))
         if not names:
@@ -86,11 +89,11 @@ class Zeus(SampledMeter):
     def sample(self) -> list[TraceRow]:
         rows = []
         for quantity, reads in (("counter_j", self._counters), ("power_w", self._powers)):
-            for read in reads:
+            for domains, read in reads:
                 try:
                     found = read()
                 except self._errors as error:
-                    self._lost |= dict.fromkeys(self._known(), str(error))
+                    self._lost |= dict.fromkeys(domains, str(error))
                     continue
                 now_ns = time.perf_counter_ns()
                 rows += [
@@ -101,21 +104,30 @@ class Zeus(SampledMeter):
 
     def _open(self, board: Any, domain: str, name: str) -> str:
         """Finds what a board supports; returns the reason where that is nothing."""
+
+        def joules() -> dict[str, float]:
+            return {domain: board.get_total_energy_consumption() * UNIT_J}
+
+        def watts() -> dict[str, float]:
+            return {domain: board.get_instant_power_usage() / 1e3}
+
         if board.supports_get_total_energy_consumption():
-            self._counters.append(lambda: {domain: board.get_total_energy_consumption() * UNIT_J})
-            return ""
+            with contextlib.suppress(*self._errors):
+                joules()
+                self._counters.append(((domain,), joules))
+                return ""
         try:
-            board.get_instant_power_usage()
+            watts()
         except self._errors as error:
             return BLIND.format(name=name, error=error)
-        self._powers.append(lambda: {domain: board.get_instant_power_usage() / 1e3})
+        self._powers.append(((domain,), watts))
         return ""
 
     def _cards(self, names: Mapping[str, str]) -> list[DomainCard]:
         """Ticks of all counters are measured at once; one that stands still is told as missing."""
 
         def read() -> dict[str, float]:
-            return {domain: value for one in self._counters for domain, value in one().items()}
+            return {domain: value for _, one in self._counters for domain, value in one().items()}
 
         counted = read()
         ticks = (
@@ -136,21 +148,18 @@ class Zeus(SampledMeter):
                     reason=STILL.format(name=names[domain]) if still else "",
                 )
             )
-        for one in self._powers:
-            cards += [
-                DomainCard(
-                    domain=domain,
-                    method="integrated",
-                    tick_s=1 / self.hz,
-                    accuracy=self.accuracy,
-                    reason="instant power, no counter",
-                )
-                for domain in one()
-            ]
+        cards += [
+            DomainCard(
+                domain=domain,
+                method="integrated",
+                tick_s=1 / self.hz,
+                accuracy=self.accuracy,
+                reason="instant power, no counter",
+            )
+            for domains, _ in self._powers
+            for domain in domains
+        ]
         return cards
-
-    def _known(self) -> list[str]:
-        return [card.domain for card in self.describe().domains]
 
     def _absent(self, reason: str) -> MeterCard:
         return MeterCard(

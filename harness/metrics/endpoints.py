@@ -117,8 +117,8 @@ def seeds_ignored(evidence: Evidence, system: str) -> str:
     """
     pictures: dict[str, list[str]] = {}
     for row in evidence.requests:
-        if row["system"] == system and row["image_sha256"]:
-            pictures.setdefault(row["prompt_id"], []).append(row["image_sha256"])
+        if row["system"] == system and (digest := row.get("image_sha256")):
+            pictures.setdefault(row["prompt_id"], []).append(digest)
     pairs = sum(math.comb(len(of_prompt), 2) for of_prompt in pictures.values())
     alike = sum(
         math.comb(count, 2)

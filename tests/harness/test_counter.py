@@ -70,6 +70,18 @@ def test_attention_and_convolution_are_counted_in_their_format():
     assert convolution["multiply_adds"] == {"float32": 8 * 8 * 5 * 3 * 9}
 
 
+def test_what_has_no_formula_is_named_and_a_fast_path_is_not_taken():
+    x = torch.ones(1, 8, 64)
+    layer = nn.TransformerEncoderLayer(64, 4, dim_feedforward=128, batch_first=True).eval()
+    seen = counted(lambda: layer(x))
+    products = 8 * (4 * 64 * 64 + 2 * 64 * 128) + 2 * 8 * 8 * 64
+    assert seen["multiply_adds"] == {"float32": products} and seen["without"] == []
+    recurrent = nn.LSTM(64, 32)
+    assert any("lstm" in name or "rnn" in name for name in counted(lambda: recurrent(x))["without"])
+    whole = torch.ones(32, 32, dtype=torch.int8)
+    assert counted(lambda: torch._int_mm(whole, whole))["without"] == ["aten._int_mm"]
+
+
 def test_what_a_system_compiled_is_counted_as_if_it_had_not():
     layer, x = nn.Linear(32, 16), torch.ones(4, 32)
     compiled = torch.compile(layer)

@@ -56,6 +56,13 @@ def test_a_system_cannot_tell_less_than_was_counted():
     assert of(told=TOLD, counted=few).moved_bytes is None  # operations did not do the work
 
 
+def test_more_of_narrower_numbers_is_not_more():
+    narrow = {**TOLD, "multiply_adds": {"body": 1_001}, "formats": {"body": "int8"}}
+    assert of(told=narrow, counted=COUNTED).source == "counted"
+    part = of(counted={**COUNTED, "without": ["aten.lstm"]})
+    assert (part.source, part.reason) == ("counted in part", "not counted: aten.lstm")
+
+
 def test_the_ceiling_is_that_of_each_format_or_of_memory():
     multiplied_s = 10 / 1e4 + 90 / 4e4
     assert of(told=TOLD).of_ceiling == pytest.approx(max(multiplied_s, 200 / 1e4) / elapsed_s())

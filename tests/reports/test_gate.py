@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -152,6 +153,73 @@ def test_limits_pass_fail_or_cannot_tell(sample, tmp_path):
     assert not held(sample, after, time=1.1, undecided="pass")[0].passed
 
 
+def hashed_otherwise(row):
+    return {**row, "image_sha256": row["image_sha256"] and row["image_sha256"][::-1]}
+
+
+def test_few_prompts_cannot_pass_where_pictures_differ(sample, tmp_path):
+    after = changed(sample, tmp_path, requests=hashed_otherwise)
+    found = figures(sample, after)["verified: size"]
+    assert (found.change, found.n) == (0, 4)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 4))  # exact, and not nothing
+    _, checks = held(sample, after, category=0.9, verified=0.5)
+    assert checks["verified: size"].outcome == "undecided"
+    assert "4 prompts were scored; 30 would be trusted" in checks["verified: size"].reason
+    assert checks["verified"].outcome == "passed"
+
+
+def unfinished(share):
+    def change(row):
+        late = row["window"] == "latency-un0" and row["seed"] < share
+        return {**row, "failure": "no picture"} if late else row
+
+    return change
+
+
+def test_requests_that_never_finish_fail_and_cannot_be_read_as_the_same(sample, tmp_path):
+    many = changed(sample, tmp_path, "many", requests=unfinished(30))
+    result, checks = held(sample, many, latency=1.25, undecided="pass")
+    assert checks["latency p95"].outcome == "failed" and not result.passed
+    assert figures(sample, many)["latency p95"].same is False
+    json.loads(written.benchmark(result, read_audit(many)))
+    few = changed(sample, tmp_path, "few", requests=unfinished(1))
+    latency = figures(sample, few)["latency p95"]
+    assert latency.change is None or latency.high < math.inf
+
+
+def test_a_baseline_that_moved_tells_nothing_of_the_candidate(sample, tmp_path):
+    def both(row):
+        return {**row, "cpu_s": None if row["cpu_s"] is None else 1.9 * row["cpu_s"]}
+
+    _, checks = held(sample, changed(sample, tmp_path, windows=both), time=1.5)
+    assert checks["processor time"].outcome == "undecided"
+    assert "The baseline itself takes 1.90 times" in checks["processor time"].reason
+
+
+def test_other_domains_are_not_compared(sample, tmp_path):
+    def walled(row):
+        return {**row, "domain": "wall" if row["domain"] == "cpu" else row["domain"]}
+
+    energy = figures(sample, changed(sample, tmp_path, windows=walled))["energy of the node"]
+    assert "cpu (modelled), ram (modelled) against" in energy.reason
+
+
+def test_a_bundles_words_stay_words(sample, tmp_path):
+    evil = "x | y\x1b[31m\n::error::z <img src=x>"
+    after = Path(changed(sample, tmp_path))
+    prompts = (after / "prompts.jsonl").read_text().replace('"size"', json.dumps(evil))
+    before = Path(shutil.copytree(sample, tmp_path / "before"))
+    for root in (before, after):
+        (root / "prompts.jsonl").write_text(prompts)
+        sealed(root)
+    result, _ = held(before, after, category=0.5)
+    audits = read_audit(before), read_audit(after)
+    ElementTree.fromstring(written.junit(result, audits[1], lenient=False))
+    text = written.markdown(result, *audits) + "\n".join(written.lines(result))
+    assert "\x1b" not in text and "\n::error" not in text
+    assert "<img" not in written.markdown(result, *audits)
+
+
 def test_modelled_joules_cannot_pass(sample):
     result, checks = held(sample, sample, energy=2.0)
     assert checks["energy of the node"].outcome == "undecided"
@@ -164,6 +232,8 @@ def test_modelled_joules_cannot_pass(sample):
     [
         ("tyme: 1.1", "Did you mean 'time'"),
         ("time: 0.9", "a factor of at least 1"),
+        ("time: .inf", "a factor of at least 1"),
+        ("\xff", "no plain YAML"),
         ("verified: 3", "a share from 0 to 1"),
         ("verified: true", "a share from 0 to 1"),
         ("undecided: maybe", "value of undecided"),
@@ -172,8 +242,8 @@ def test_modelled_joules_cannot_pass(sample):
 )
 def test_limits_that_no_gate_could_hold_are_refused(tmp_path, text, said):
     path = tmp_path / "limits.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=said):
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=said):
         read_limits(path)
 
 
@@ -216,3 +286,8 @@ def test_the_command_answers_by_its_exit_code_and_writes_its_files(sample, tmp_p
     assert "1.30×" in capsys.readouterr().out
     assert cli.main(["compare", str(sample)]) == 2
     assert cli.main(["gate", str(tmp_path / "none"), *asked]) == 2
+    assert cli.main(["gate", str(after), *asked, "--junit", str(tmp_path / "no" / "j.xml")]) == 2
+    assert cli.main(["gate", str(after), *asked[:3], str(tmp_path)]) == 2
+    assert cli.main(["gate", str(sample), *asked, "--digest", "0" * 64]) == 1
+    digest = bundle.manifest_digest(sample)
+    assert cli.main(["gate", str(sample), *asked, "--digest", digest]) == 0

@@ -22,6 +22,8 @@ class NoProcessor(Exception):
 class Board:
     """An AMD board; 200 W. `counter` says whether its accumulator may be read."""
 
+    refuses = False
+
     def __init__(self, index=0, counter=True, power=True):
         self.gpu_index, self.counter, self.power, self.energy_mj = index, counter, power, 0
 
@@ -32,6 +34,8 @@ class Board:
         return self.counter
 
     def get_total_energy_consumption(self):
+        if self.refuses:
+            raise NoBoard("Unknown Error")
         self.energy_mj += 500
         return self.energy_mj
 
@@ -103,6 +107,20 @@ def test_a_board_is_read_by_its_counter_or_else_by_its_power(zeus):
     assert cards["gpu:2"].method is None
     assert "Not Supported" in cards["gpu:2"].reason
     assert cards["gpu:0"].accuracy is None  # so its joules cannot decide
+
+
+def test_a_board_that_refuses_loses_its_own_domain_only(zeus):
+    said_it_could, other = Board(0), Board(1)
+    said_it_could.refuses = True
+    zeus(said_it_could, other)
+    cards = {card.domain: card.method for card in Zeus(tick_s=0.01).describe().domains}
+    assert cards == {"gpu:0": "integrated", "gpu:1": "counter"}
+    said_it_could.refuses = False
+    meter = Zeus(tick_s=0.01)
+    meter.describe()
+    other.refuses = True
+    assert {row.domain for row in meter.sample()} == {"gpu:0"}
+    assert list(meter._lost) == ["gpu:1"]
 
 
 def test_joules_are_millijoules_of_the_counter(zeus):
