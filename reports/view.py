@@ -12,6 +12,7 @@ from typing import Any
 from harness import bundle, stats
 from harness.footprint import footprints
 from harness.judge import request_seconds
+from harness.metrics.endpoints import repeats
 from harness.records import Evidence
 from harness.traffic import Traffic, traffic
 from reports import costs, footprint, numbers, verdicts
@@ -91,6 +92,7 @@ class View:
     goal: float | None
     scored: tuple[str, ...]
     categories: tuple[CategoryRow, ...]
+    repeats: tuple[str, ...]
     distribution: tuple[tuple[str, str, Mapping[str, Row]], ...]
     costs: tuple[Cost, ...]
     cost_gaps: tuple[str, ...]
@@ -148,6 +150,7 @@ def read_view(root: Path) -> View:
         goal=verdicts.goal(claims),
         scored=scored,
         categories=_categories(scores, scored),
+        repeats=_repeats(evidence, systems),
         distribution=_distribution(scores, systems),
         costs=spent,
         cost_gaps=_gaps(spent),
@@ -279,6 +282,12 @@ def _categories(scores: Sequence[Row], systems: Sequence[str]) -> tuple[Category
         )
         for name in order
     )
+
+
+def _repeats(evidence: Evidence, systems: Sequence[str]) -> tuple[str, ...]:
+    """How often each system's pictures of one prompt are the same, where it was asked again."""
+    found = ((system, *repeats(evidence, system)) for system in systems)
+    return tuple(f"{alike:,} of {pairs:,} for {name}" for name, alike, pairs in found if pairs)
 
 
 def _distribution(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.metrics.frechet import frechet_at_infinity, frechet_excess, frechet_interval
 from harness.metrics.precision_recall import recall_difference
-from harness.metrics.summary import Table
+from harness.metrics.summary import APART, Table
 from harness.records import Endpoint, Evidence
 from harness.stats import NonInferiority, non_inferiority, welch
 
@@ -19,6 +19,7 @@ __all__ = [
     "filler_differs",
     "frechet_share",
     "noise_floor",
+    "repeats",
     "seeds_ignored",
     "unlike_requests",
 ]
@@ -109,15 +110,17 @@ def filler_differs(table: Table, system: str) -> str:
     return ""
 
 
-def seeds_ignored(evidence: Evidence, system: str) -> str:
-    """That most pairs of a system's pictures of one prompt are the same; empty where they are not.
+def repeats(evidence: Evidence, system: str) -> tuple[int, int]:
+    """Pairs of a system's pictures of one prompt that are the same bit for bit, and all of them.
 
-    Captions that leave little open may be answered alike now and then; a table of answers, a
-    constant picture and a generator that drops its seed are alike always.
+    No request is asked twice, so the two of a pair were asked with different seeds. Left out are
+    categories that leave nothing open to one (emblems).
     """
     pictures: dict[str, list[str]] = {}
     for row in evidence.requests:
-        if row["system"] == system and (digest := row.get("image_sha256")):
+        if evidence.prompts[row["prompt_id"]].category in APART or row["system"] != system:
+            continue
+        if digest := row.get("image_sha256"):
             pictures.setdefault(row["prompt_id"], []).append(digest)
     pairs = sum(math.comb(len(of_prompt), 2) for of_prompt in pictures.values())
     alike = sum(
@@ -125,6 +128,16 @@ def seeds_ignored(evidence: Evidence, system: str) -> str:
         for of_prompt in pictures.values()
         for count in Counter(of_prompt).values()
     )
+    return alike, pairs
+
+
+def seeds_ignored(evidence: Evidence, system: str) -> str:
+    """That most pairs of a system's pictures of one prompt are the same; empty where they are not.
+
+    Captions that leave little open may be answered alike now and then; a table of answers, a
+    constant picture and a generator that drops its seed are alike always.
+    """
+    alike, pairs = repeats(evidence, system)
     if pairs < _FEWEST_PROMPTS or alike <= pairs / 2:
         return ""
     return (

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from made_evidence import VERIFIED, claim, evidence, judged
 
+from harness.metrics.endpoints import repeats
+
 TIME = claim(id="time-1000x", quantity="processor_time", boundary=None, endpoints=VERIFIED)
 QUALITY = claim(
     id="no-quality-loss", quantity="quality", threshold=None, direction=None, endpoints=VERIFIED
@@ -43,14 +45,15 @@ def reasons(found, asked):
 @pytest.mark.parametrize("asked", [QUALITY, TIME])
 def test_a_seed_that_is_ignored_is_named_and_supports_nothing(asked):
     outcome, told = reasons(hashed(evidence(), ignores_the_seed), asked)
-    assert "un0 ignores the seed: of 400 pairs of its pictures of one prompt" in told
+    assert "un0 ignores the seed: of 360 pairs of its pictures of one prompt" in told
     assert outcome == "not_measured"
 
 
 @pytest.mark.parametrize("picture", [honest, remembers_a_few])
 def test_pictures_that_seldom_repeat_are_no_cheat(picture):
-    _, told = reasons(hashed(evidence(), picture), QUALITY)
-    assert "ignores the seed" not in told
+    found = hashed(evidence(), picture)
+    assert "ignores the seed" not in reasons(found, QUALITY)[1]
+    assert repeats(found, "un0") == (0 if picture is honest else 20, 360)
 
 
 def test_too_few_repeated_prompts_say_nothing():

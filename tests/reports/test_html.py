@@ -113,6 +113,19 @@ def test_work_says_who_counted_it_and_stands_under_the_roof(sample: Path) -> Non
     assert "no joules per byte are told" in table
 
 
+def test_pictures_that_repeat_are_told(sample: Path, tmp_path: Path) -> None:
+    told = "Pairs of pictures of one prompt"
+    assert told not in html.render(sample)  # whose prompts are asked once
+    again = Path(shutil.copytree(sample, tmp_path / "again"))
+    rows = bundle.read_table(again, "requests")
+    timed = [row for row in rows if row["window"] == "latency-un0"][:4]
+    for row, digest in zip(timed, ("a", "a", "b", "c"), strict=True):
+        row["image_sha256"] = digest
+    bundle.write_table(again, "requests", rows)
+    text = _text(html.render(again))
+    assert re.search(rf"{told}, .* the same bit for bit .*left out\): 1 of 10 for un0\.", text)
+
+
 def test_without_counted_work_there_is_no_section_of_it(unmetered: Path) -> None:
     assert "Work and memory traffic" not in html.render(unmetered)
 
