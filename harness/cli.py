@@ -106,11 +106,10 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    differences = importlib.import_module("harness.verify").verify(arguments.bundle)
     found = importlib.import_module("harness.bundle")
+    differences = importlib.import_module("harness.verify").verify(arguments.bundle)
     digest = found.manifest_digest(arguments.bundle)
-    if arguments.digest and arguments.digest.lower() != digest:
-        differences.insert(0, f"manifest.json: its SHA-256 is {digest}, not {arguments.digest}")
+    differences[:0] = _another(digest, arguments.digest)
     for difference in differences:
         print(difference)
     if differences:
@@ -124,6 +123,13 @@ def _verify(arguments: argparse.Namespace) -> int:
         print("The reference features were left out: those of this package have their SHA-256.")
     print(f"bundle {digest}")
     return 0
+
+
+def _another(digest: str, told: str | None) -> list[str]:
+    """That a bundle is not the one whose digest was told; [] where it is, or none was."""
+    if told is None or told.lower() == digest:
+        return []
+    return [f"manifest.json: its SHA-256 is {digest}, not {told}"]
 
 
 def _factors(arguments: argparse.Namespace) -> int:
@@ -177,19 +183,17 @@ def _gate(arguments: argparse.Namespace) -> int:
             raise InputError(f"{path} cannot be written. Name a file in a folder that is there.")
     before, after = read(arguments.baseline), read(arguments.bundle)
     digest = importlib.import_module("harness.bundle").manifest_digest(arguments.baseline)
-    if arguments.digest and arguments.digest.lower() != digest:
-        raise CheckFailed(f"{arguments.baseline}: its SHA-256 is {digest}, not {arguments.digest}.")
+    if told := _another(digest, arguments.digest):
+        raise CheckFailed(f"{arguments.baseline}: {told[0]}.")
     result = gates.gate(before, after, limits)
-    for path, text in (
-        (
-            arguments.junit,
-            lambda: written.junit(result, after, lenient=limits["undecided"] == "pass"),
-        ),
-        (arguments.markdown, lambda: written.markdown(result, before, after)),
-        (arguments.benchmark, lambda: written.benchmark(result, after)),
-    ):
+    texts = (
+        written.junit(result, after, lenient=limits["undecided"] == "pass"),
+        written.markdown(result, after),
+        written.benchmark(result, after),
+    )
+    for path, text in zip(files, texts, strict=True):
         if path:
-            path.write_text(text(), encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     for line in written.lines(result):
         print(line)
     if not result.passed:

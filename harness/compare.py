@@ -8,7 +8,7 @@ the requests that both audits scored, prompt by prompt, by the endpoints that cl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,17 +29,22 @@ from harness.stats import ALPHA, quantile_interval
 __all__ = ["Audit", "Figure", "compared", "read_audit", "same_pictures"]
 
 FRECHET = 0.10  # share of the former distance that the new one may lie above it
-MOVED = math.log(1.2)  # of the baseline's own time, beyond what an hour does to a machine
+MOVED = math.log(1.2)  # of the baseline's own cost, beyond what an hour does to a machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """A finished bundle, read."""
+    """A finished bundle, read.
+
+    `pictures`: (prompt, seed) of each scored request of the candidate, and its image's SHA-256, ""
+    where it failed.
+    """
 
     path: Path
     evidence: Evidence
     machine: Mapping[str, Any]
     manifest: Mapping[str, Any]
+    pictures: Mapping[tuple[str, int], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +91,19 @@ class Figure:
 def read_audit(run: Path) -> Audit:
     """Raises InputError where the folder is no finished bundle, or one that was edited."""
     manifest = bundle.read_manifest(bundle.unchanged(run))
-    machine = bundle.read_json(run / "environment.json")
-    return Audit(path=run, evidence=bundle.evidence(run), machine=machine, manifest=manifest)
+    evidence = bundle.evidence(run)
+    counted = {r["window"] for r in evidence.windows if r["kind"] == "block" and not r["void"]}
+    return Audit(
+        path=run,
+        evidence=evidence,
+        machine=bundle.read_json(run / "environment.json"),
+        manifest=manifest,
+        pictures={
+            (row["prompt_id"], row["seed"]): row["image_sha256"]
+            for row in evidence.requests
+            if row["system"] == evidence.candidate and row["core"] and row["window"] in counted
+        },
+    )
 
 
 def compared(before: Audit, after: Audit) -> list[Figure]:
@@ -106,6 +122,15 @@ def compared(before: Audit, after: Audit) -> list[Figure]:
     return [*costs, *_quality(before, after)]
 
 
+def same_pictures(before: Audit, after: Audit) -> tuple[int, int]:
+    """How many shared requests were answered bit for bit alike, and how many are shared.
+
+    A request that failed on one side only is not answered alike.
+    """
+    shared = before.pictures.keys() & after.pictures.keys()
+    return sum(before.pictures[key] == after.pictures[key] for key in shared), len(shared)
+
+
 # Costs -----------------------------------------------------------------------------------------
 
 
@@ -117,7 +142,8 @@ def _cost(before: Evidence, after: Evidence, boundary: Boundary | None) -> Figur
         reason = next(one.reason for one in found if one.ratio is None)
         return Figure(name=name, kind="times", reason=reason)
     reasons = [one.reason for one in found if not one.admissible]
-    reasons += _moved(before, after) if boundary is None else _metered(before, after)
+    reasons += _moved(before, after, boundary)
+    reasons += _metered(before, after) if boundary else []
     log = math.log(former.ratio.estimate) - math.log(new.ratio.estimate)
     half = math.hypot(former.ratio.half(ALPHA), new.ratio.half(ALPHA))
     return Figure(
@@ -135,14 +161,14 @@ def _cost(before: Evidence, after: Evidence, boundary: Boundary | None) -> Figur
     )
 
 
-def _moved(before: Evidence, after: Evidence) -> list[str]:
-    """That the baseline, which both sides are measured by, takes another time than before."""
-    times = [mean_per_image(e, e.baseline, None)[0] for e in (before, after)]
-    if times[0] is None or times[1] is None or abs(math.log(times[1] / times[0])) <= MOVED:
+def _moved(before: Evidence, after: Evidence, boundary: Boundary | None) -> list[str]:
+    """That the baseline, which both sides are measured by, takes more or less than before."""
+    former, new = (mean_per_image(e, e.baseline, boundary)[0] for e in (before, after))
+    if former is None or new is None or abs(math.log(new / former)) <= MOVED:
         return []
     return [
-        f"The baseline itself takes {times[1] / times[0]:.2f} times the processor time it took, so "
-        "a factor against it does not tell of the candidate."
+        f"The baseline itself takes {new / former:.2f} times what it took, so a factor against it "
+        "does not tell of the candidate."
     ]
 
 
@@ -250,8 +276,9 @@ def _quality(before: Audit, after: Audit) -> list[Figure]:
         name = metric if category == "all" else f"{metric}: {category}"
         low, high = one.low, one.high
         if metric == "verified" and low == high == 0 and alike < shared:
-            # no prompt went otherwise, though pictures did: as many as that may in 1 of 40 cases
-            low, high = -(bound := 1 - ALPHA ** (1 / one.n)), bound
+            # No prompt went otherwise, though pictures did: exact bounds, as there is no spread.
+            high = 1 - ALPHA ** (1 / one.n)
+            low = -high
         figure = Figure(
             name=name,
             kind="excess" if metric == "frechet" else "points",
@@ -276,7 +303,7 @@ def _merged(before: Audit, after: Audit) -> tuple[Evidence, str]:
     """Evidence in which the former candidate stands beside the new one, on shared requests."""
     new = after.evidence
     former = f"{before.evidence.candidate} before"
-    shared = _scored(before.evidence) & _scored(new)
+    shared = before.pictures.keys() & after.pictures.keys()
     theirs = _of_candidate(before.evidence, shared, former, "before ")
     ours = _of_candidate(new, shared, new.candidate, "")
     parts = (ours, theirs)
@@ -292,7 +319,7 @@ def _merged(before: Audit, after: Audit) -> tuple[Evidence, str]:
 
 
 def _of_candidate(
-    evidence: Evidence, shared: set[tuple[str, int]], name: str, mark: str
+    evidence: Evidence, shared: Set[tuple[str, int]], name: str, mark: str
 ) -> dict[str, Any]:
     """The candidate's rows on shared requests, under a name, its windows marked."""
     system = evidence.candidate
@@ -314,16 +341,6 @@ def _of_candidate(
     }
 
 
-def _scored(evidence: Evidence) -> set[tuple[str, int]]:
-    """Core requests of the candidate in windows that count."""
-    counted = {r["window"] for r in evidence.windows if r["kind"] == "block" and not r["void"]}
-    return {
-        (row["prompt_id"], row["seed"])
-        for row in evidence.requests
-        if row["system"] == evidence.candidate and row["core"] and row["window"] in counted
-    }
-
-
 # What is refused -------------------------------------------------------------------------------
 
 
@@ -340,7 +357,7 @@ def _refuse(before: Audit, after: Audit) -> None:
             f"{before.path} and {after.path} cannot be compared ({'; '.join(found)}). "
             "Audit both with the same suite, judge, boundaries and baseline."
         )
-    if not _scored(former) & _scored(new):
+    if not before.pictures.keys() & after.pictures.keys():
         salts = [audit.manifest.get("salt") for audit in (before, after)]
         raise InputError(
             f"{before.path} and {after.path} scored no request in common (salt: {salts[0]!r} "
@@ -371,20 +388,3 @@ def _terms(audit: Audit) -> dict[str, Any]:
             **{f"its {key}": value for key, value in config.items()},
         },
     }
-
-
-def same_pictures(before: Audit, after: Audit) -> tuple[int, int]:
-    """How many shared requests were answered bit for bit alike, and how many are shared.
-
-    A request that failed on one side only is not answered alike.
-    """
-    sides: Sequence[dict[tuple[str, int], str]] = [
-        {
-            (row["prompt_id"], row["seed"]): row["image_sha256"]
-            for row in audit.evidence.requests
-            if row["system"] == audit.evidence.candidate and row["core"]
-        }
-        for audit in (before, after)
-    ]
-    shared = _scored(before.evidence) & _scored(after.evidence)
-    return sum(sides[0][key] == sides[1][key] for key in shared), len(shared)

@@ -76,13 +76,11 @@ def _of(evidence: Evidence, system: str, work: Mapping[str, Any]) -> Traffic:
     batch, counted, told = work["batch"], work["counted"], work["told"]
     formats, source = _multiply_adds(batch, counted, told)
     without = (counted or {}).get("without") if source == "counted" else None
-    unique = max(
-        (told["batch_bytes"] if told else None, counted["unique_bytes"] if counted else None),
-        key=lambda n: n or 0,
-    )
+    bytes_once = [told["batch_bytes"]] if told else []
+    bytes_once += [counted["unique_bytes"]] if counted else []
     moved = counted["moved_bytes"] / batch if counted and source != "told" else None
     total = sum(formats.values()) or None
-    unique = None if unique is None else unique / batch
+    unique = max(bytes_once) / batch if bytes_once else None
     image_s = _elapsed_s(evidence, system)
     best = _ceiling(evidence, system)
     best_s = _best_s(best, formats, unique)

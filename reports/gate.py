@@ -26,7 +26,7 @@ def lines(result: GateResult) -> list[str]:
     return [*told, f"{result.alike} of {result.shared} shared pictures are the same, bit for bit."]
 
 
-def markdown(result: GateResult, before: Audit, after: Audit) -> str:
+def markdown(result: GateResult, after: Audit) -> str:
     """A summary for a pull request."""
     word = "passed" if result.passed else "failed"
     rows = [

@@ -25,7 +25,10 @@ __all__ = [
 
 MISSING = "—"
 _BARE = re.compile(r"×$|%$| points$")
-_PREFIXES = ((1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
+_PREFIXES = (
+    *((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")),
+    *((1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p")),
+)
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -58,22 +61,13 @@ def joules(value: float | None, digits: int = 3) -> str:
 
 
 def amount(value: float | None, digits: int = 3) -> str:
-    """Write a count with the prefix of its thousands, 12.3 M; None is a dash."""
-    if value is None:
-        return MISSING
-    if value >= 0.9995e15:
-        power = math.floor(math.log10(value))
-        return f"{significant(value / 10**power, 2)} × 10^{power}"
-    for scale, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= scale * 0.9995:
-            return f"{significant(value / scale, digits)}{prefix}"
-    return significant(value, digits)
+    """Write a count with an SI prefix, 12.3 M; None is a dash."""
+    return MISSING if value is None else _scaled(value, "", digits).rstrip()
 
 
 def size(value: float | None) -> str:
-    """Write bytes with the prefix of their thousands; None is a dash."""
-    text = amount(value)
-    return text if value is None else f"{text}B" if text[-1].isalpha() else f"{text} B"
+    """Write bytes with an SI prefix; None is a dash."""
+    return MISSING if value is None else _scaled(value, "B")
 
 
 def watt_hours(value: float | None) -> str:
