@@ -73,8 +73,10 @@ def _roofline(ones: Sequence[tuple[int, Traffic]]) -> Roofline:
     placed = [(series, one, _intensity(one, one.unique_bytes)) for series, one in ones]
     lows = [_intensity(one, one.moved_bytes) for _, one in ones if one.moved_bytes]
     ridges = [peak / best.bytes_per_s for peak in peaks.values()]
-    across = decades([*(x for _, _, x in placed), *lows, *ridges, 2 * max(ridges)], _tick)
-    upward = decades([*(one.rate or 1.0 for _, one in ones), *peaks.values()], _rate)
+    across = decades(
+        [*(x for _, _, x in placed), *lows, *ridges, 2 * max(ridges)], numbers.significant
+    )
+    upward = decades([*(one.rate or 1.0 for _, one in ones), *peaks.values()], numbers.amount)
 
     def at(x: float, y: float) -> tuple[float, float]:
         return across.place(x), round(100 - upward.place(y), 3)
@@ -119,11 +121,3 @@ def _roofline(ones: Sequence[tuple[int, Traffic]]) -> Roofline:
 def _intensity(one: Traffic, amount: float | None) -> float:
     """Multiply-adds a byte."""
     return (one.multiply_adds or 0.0) / (amount or math.inf)
-
-
-def _tick(value: float, _: int) -> str:
-    return numbers.significant(value, 1)
-
-
-def _rate(value: float, _: int) -> str:
-    return numbers.amount(value, 1)
