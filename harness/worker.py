@@ -267,7 +267,7 @@ class Worker:
         kind = getattr(errors, str(error.get("class")), None)
         message = plain(str(error.get("message")))
         if isinstance(kind, type) and issubclass(kind, InputError):
-            if self.offline and self._doing == "loading":
+            if self.offline and issubclass(kind, AssetError):
                 message += (
                     f" It loads without network; +systems.{self.name}.network=true allows it."
                 )
