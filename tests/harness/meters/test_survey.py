@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 from toy_systems import FlatMeter
 
 from harness.errors import MeterUnavailable
@@ -9,7 +10,7 @@ from harness.records import DomainCard, MeterCard
 
 def test_a_domain_is_told_with_what_it_draws_at_idle_and_what_reading_costs():
     found = survey(FlatMeter(), seconds=0.05)
-    assert found.idle_w["cpu"] == 10.0 and found.cost_share == 0.0
+    assert found.idle_w["cpu"] == pytest.approx(10.0) and found.cost_share == 0.0
     (line, cost) = found.lines()
     assert line == "cpu          modelled    tick unknown, accuracy 5%, idle 10 W"
     assert cost.endswith("0.00% of one processor")
