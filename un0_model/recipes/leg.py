@@ -17,6 +17,7 @@ from harness.inputs import switch
 
 __all__ = ["Leg", "start", "summary"]
 
+SHAPED = ("un0", "distilled")  # recipes of models that may have another shape than is shipped
 LEDGER, BASE = "training.json", "base.json"  # what a run cost, and the one it went on from
 
 
@@ -104,8 +105,10 @@ def start(
     out = Path(config["out"] or f"runs/train/{name}")
     given = config["shape"] or {}
     shape = {key: value for key, value in given.items() if value is not None}
-    if shape and name != "un0":
-        raise ConfigError(f"shape.{next(iter(shape))} is of un0; leave it out for {name}.")
+    if shape and name not in SHAPED:
+        raise ConfigError(
+            f"shape.{next(iter(shape))} is of {' and '.join(SHAPED)}; leave it out for {name}."
+        )
     only, later = config["only"], budgets[budget].get("again", {})
     if only is not None and (config["base"] is None or only not in later):
         known = ", ".join(later) or "none"
