@@ -83,6 +83,7 @@ class Metering:
             timeout_s=system.timeout_s,
             remedy=f"What was measured is kept; go on with: {resume_command(self.run)}",
             network=system.network,
+            scratch=self.run / "partial" / "scratch" / system.name,
         )
         worker.shape = self._shapes.get(system.name)  # one for all starts
         return worker
@@ -101,7 +102,11 @@ class Metering:
         window = self._window(system.name, "load", number, 0, 0, start_ns, worker.cpu_s())
         self.meter.mark()
         worker.stop()
-        facts = {"resident_bytes": worker.resident_bytes(), "offline": worker.offline}
+        facts = {
+            "resident_bytes": worker.resident_bytes(),
+            "offline": worker.offline,
+            "writes": worker.writes,
+        }
         self._record(window, facts=facts)
         self._keep_card(worker)
         return worker

@@ -47,7 +47,8 @@ class Plan:
 class SystemPlan:
     """One system: what its worker instantiates, its batch, and how long an answer may take.
 
-    Without `network` the worker has none, where this machine allows that.
+    Without `network` the worker has none, and writes in a folder of its own alone, where this
+    machine allows that.
     """
 
     name: str

@@ -39,7 +39,7 @@ import psutil
 from harness import errors
 from harness.counter import work_of
 from harness.errors import AssetError, ConfigError, InputError, SystemFailed, plain
-from harness.isolation import without_network
+from harness.isolation import without_network, writing_only_under
 from harness.protocols import Replays
 from harness.records import Failure, Prompt, Request
 from harness.state import process_cpu_s, process_tree_cpu_s
@@ -49,6 +49,7 @@ __all__ = ["Answer", "Worker", "build", "main", "plain"]
 LENGTHS = struct.Struct(">II")
 PIPE_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 26
+CACHES = ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")  # of compilers
 
 # The parent's side -----------------------------------------------------------------------------
 
@@ -72,7 +73,8 @@ class Worker:
 
     Whatever the system does wrong becomes `SystemFailed` (or the `InputError` that its `load`
     raised), naming the system, the request, what happened and the remedy. Without `network` it
-    runs in a namespace of its own; `offline` says whether this machine allowed that.
+    runs in a namespace of its own, and writes only under `scratch` and the compilers' caches that
+    the environment names; `offline` and `writes` say what this machine allowed.
     """
 
     def __init__(
@@ -84,11 +86,13 @@ class Worker:
         timeout_s: float = 600.0,
         remedy: str = "",
         network: bool = True,
+        scratch: Path | None = None,
     ) -> None:
         self.name, self.config, self.log = name, dict(config), log
         self.timeout_s, self.remedy = timeout_s, remedy
         alone = () if network else without_network()
         self.offline = bool(alone)
+        shut_in, own, self.writes = _shut_in(None if network else scratch)
         self.card: dict[str, Any] = {}
         self.replays = False
         self.shape: tuple[int, ...] | None = None
@@ -102,14 +106,14 @@ class Worker:
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
-                [*alone, sys.executable, "-m", "harness.worker"]
+                [*alone, *shut_in, sys.executable, "-m", "harness.worker"]
                 + [str(child_in), str(child_out), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
                 pass_fds=(child_in, child_out),
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **own},
             )
         os.close(child_in)
         os.close(child_out)
@@ -299,6 +303,21 @@ class Worker:
             return ""
         rows = [plain(row).strip() for row in text.splitlines()]
         return next((row[:300] for row in reversed(rows) if row), "")
+
+
+def _shut_in(scratch: Path | None) -> tuple[tuple[str, ...], dict[str, str], list[str]]:
+    """What stands before the command, the environment's part of it, and where it may write."""
+    if scratch is None:
+        return (), {}, ["anywhere"]
+    scratch = scratch.absolute()
+    shared = [name for name in CACHES if os.environ.get(name)]
+    folders = [scratch, *(Path(os.environ[name]).absolute() for name in shared)]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    own = {name: str(scratch / name.lower()) for name in CACHES if name not in shared}
+    shut_in = writing_only_under(folders)
+    writes = ["scratch", *shared] if shut_in else ["anywhere"]
+    return shut_in, {**own, "TMPDIR": str(scratch)}, writes
 
 
 # The wire --------------------------------------------------------------------------------------

@@ -328,6 +328,7 @@ def _facts(manifest: Row, evidence: Evidence) -> tuple[tuple[str, str], ...]:
         ("Audited", _words(manifest.get("created"))),
         ("un0bench", _words(manifest.get("un0bench_version"))),
         *_network(manifest.get("offline") or {}),
+        *_writes(manifest.get("writes") or {}),
     )
 
 
@@ -337,6 +338,14 @@ def _network(offline: Mapping[str, bool]) -> tuple[tuple[str, str], ...]:
     if not offline:
         return ()
     return (("Network", f"open to {', '.join(online)}" if online else "none for any system"),)
+
+
+def _writes(writes: Mapping[str, Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    """Where systems could write files; () of a bundle that does not say."""
+    if not writes:
+        return ()
+    wide = [f"{name} in {' and '.join(at)}" for name, at in writes.items() if at != ["scratch"]]
+    return (("Files", f"written by {', '.join(wide)}" if wide else "written in scratch alone"),)
 
 
 def _meter(card: Mapping[str, Any]) -> tuple[Row, ...]:

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from harness.errors import AssetError, ConfigError, SystemFailed
-from harness.isolation import without_network
+from harness.isolation import without_network, writing_only_under
 from harness.records import Failure, Prompt, Request
 from harness.worker import Worker, plain, read_frame, write_frame
 
@@ -35,6 +35,7 @@ def start(tmp_path):
             timeout_s=timeout_s,
             remedy="Mend it and go on.",
             network=network,
+            scratch=tmp_path / "scratch",
         )
         opened.append(worker)
         if load:
@@ -176,6 +177,36 @@ def test_where_no_namespace_is_allowed_it_is_said(start, monkeypatch):
     monkeypatch.setattr("harness.worker.without_network", lambda: ())
     worker = start("Calls", network=False)
     assert not worker.offline
+
+
+def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeypatch):
+    if not writing_only_under([]):
+        pytest.skip("this kernel has no Landlock")
+    for name in ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    asked = {"inside": "scratch/a", "outside": "toy.txt", "kept": "kept.txt"}
+    (tmp_path / "kept.txt").write_text("kept")
+    paths = {name: str(tmp_path / path) for name, path in asked.items()}
+    alone = start("Writes", network=False, paths=paths)
+    assert alone.writes == ["scratch"]
+    assert alone.card["notes"] == {
+        "inside": "written",
+        "outside": "PermissionError",
+        "kept": "PermissionError",
+        "parent's memory": "PermissionError",
+        "temporary": str(tmp_path / "scratch"),
+    }
+    assert (tmp_path / "kept.txt").read_text() == "kept"
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    shared = start("Writes", network=False, paths={"cached": str(tmp_path / "cache/a")})
+    assert shared.writes == ["scratch", "NUMBA_CACHE_DIR"]
+    assert shared.card["notes"]["cached"] == "written"
+    assert start("Writes", paths=paths).card["notes"]["outside"] == "written"
+
+
+def test_where_nothing_keeps_it_from_writing_it_is_said(start, monkeypatch):
+    monkeypatch.setattr("harness.worker.writing_only_under", lambda folders: ())
+    assert start("Toy", network=False).writes == ["anywhere"]
 
 
 def test_frames_survive_a_round_trip():

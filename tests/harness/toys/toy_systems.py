@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -96,6 +97,28 @@ class Calls(Toy):
         return SystemCard(
             name="calls", height=64, width=64, notes={"links": found, "reached": reached}
         )
+
+
+class Writes(Toy):
+    """Tries to write to files and into its parent's memory; tells in its card what came of it."""
+
+    def __init__(self, *, paths):
+        super().__init__()
+        self.paths = paths
+
+    def card(self):
+        found = {name: self.tried(path) for name, path in self.paths.items()}
+        found["parent's memory"] = self.tried(f"/proc/{os.getppid()}/mem")
+        found["temporary"] = tempfile.gettempdir()
+        return SystemCard(name="writes", height=64, width=64, notes=found)
+
+    @staticmethod
+    def tried(path):
+        try:
+            with open(path, "r+" if os.path.exists(path) else "w"):
+                return "written"
+        except OSError as error:
+            return type(error).__name__
 
 
 class Raises(Toy):
