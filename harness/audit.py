@@ -322,7 +322,7 @@ def _facts(config: Mapping[str, Any], run: Path) -> dict[str, Any]:
         "blocks": blocks,
         **{
             fact: {record.window.system: record.facts.get(fact) for record in loads}
-            for fact in ("resident_bytes", "offline", "writes")
+            for fact in ("resident_bytes", "offline", "writes", "hides")
         },
     }
 

@@ -84,6 +84,7 @@ class Metering:
             remedy=f"What was measured is kept; go on with: {resume_command(self.run)}",
             network=system.network,
             scratch=self.run / "partial" / "scratch" / system.name,
+            hidden=self.run,  # what will be asked, and the salt
         )
         worker.shape = self._shapes.get(system.name)  # one for all starts
         return worker
@@ -106,6 +107,7 @@ class Metering:
             "resident_bytes": worker.resident_bytes(),
             "offline": worker.offline,
             "writes": worker.writes,
+            "hides": worker.hides,
         }
         self._record(window, facts=facts)
         self._keep_card(worker)

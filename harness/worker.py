@@ -39,7 +39,7 @@ import psutil
 from harness import errors
 from harness.counter import work_of
 from harness.errors import AssetError, ConfigError, InputError, SystemFailed, plain
-from harness.isolation import without_network, writing_only_under
+from harness.isolation import HIDES, without_network, writing_only_under
 from harness.protocols import Replays
 from harness.records import Failure, Prompt, Request
 from harness.state import process_cpu_s, process_tree_cpu_s
@@ -74,7 +74,8 @@ class Worker:
     Whatever the system does wrong becomes `SystemFailed` (or the `InputError` that its `load`
     raised), naming the system, the request, what happened and the remedy. Without `network` it
     runs in a namespace of its own, and writes only under `scratch` and the compilers' caches that
-    the environment names; `offline` and `writes` say what this machine allowed.
+    the environment names, and nothing else of the folder `hidden` is there for it; `offline`,
+    `writes` and `hides` say what this machine allowed.
     """
 
     def __init__(
@@ -87,12 +88,15 @@ class Worker:
         remedy: str = "",
         network: bool = True,
         scratch: Path | None = None,
+        hidden: Path | None = None,
     ) -> None:
         self.name, self.config, self.log = name, dict(config), log
         self.timeout_s, self.remedy = timeout_s, remedy
         alone = () if network else without_network()
         self.offline = bool(alone)
-        shut_in, own, self.writes = _shut_in(None if network else scratch)
+        hidden = hidden if HIDES in alone else None
+        shut_in, own, self.writes = _shut_in(None if network else scratch, hidden)
+        self.hides = bool(hidden and shut_in)
         self.card: dict[str, Any] = {}
         self.replays = False
         self.shape: tuple[int, ...] | None = None
@@ -305,7 +309,9 @@ class Worker:
         return next((row[:300] for row in reversed(rows) if row), "")
 
 
-def _shut_in(scratch: Path | None) -> tuple[tuple[str, ...], dict[str, str], list[str]]:
+def _shut_in(
+    scratch: Path | None, hidden: Path | None
+) -> tuple[tuple[str, ...], dict[str, str], list[str]]:
     """What stands before the command, the environment's part of it, and where it may write."""
     if scratch is None:
         return (), {}, ["anywhere"]
@@ -315,7 +321,7 @@ def _shut_in(scratch: Path | None) -> tuple[tuple[str, ...], dict[str, str], lis
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     own = {name: str(scratch / name.lower()) for name in CACHES if name not in shared}
-    shut_in = writing_only_under(folders)
+    shut_in = writing_only_under(folders, hidden=hidden and hidden.absolute())
     writes = ["scratch", *shared] if shut_in else ["anywhere"]
     return shut_in, {**own, "TMPDIR": str(scratch)}, writes
 

@@ -329,6 +329,7 @@ def _facts(manifest: Row, evidence: Evidence) -> tuple[tuple[str, str], ...]:
         ("un0bench", _words(manifest.get("un0bench_version"))),
         *_network(manifest.get("offline") or {}),
         *_writes(manifest.get("writes") or {}),
+        *_hidden(manifest.get("hides") or {}),
     )
 
 
@@ -346,6 +347,14 @@ def _writes(writes: Mapping[str, Sequence[str]]) -> tuple[tuple[str, str], ...]:
         return ()
     wide = [f"{name} in {' and '.join(at)}" for name, at in writes.items() if at != ["scratch"]]
     return (("Files", f"written by {', '.join(wide)}" if wide else "written in scratch alone"),)
+
+
+def _hidden(hides: Mapping[str, bool]) -> tuple[tuple[str, str], ...]:
+    """Which systems could read this audit's plan while it ran; () of a bundle that does not say."""
+    if not hides:
+        return ()
+    seeing = [name for name, hidden in hides.items() if not hidden]
+    return (("This audit's files", f"open to {', '.join(seeing)}" if seeing else "hidden"),)
 
 
 def _meter(card: Mapping[str, Any]) -> tuple[Row, ...]:

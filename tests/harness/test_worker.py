@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from harness.errors import AssetError, ConfigError, SystemFailed
-from harness.isolation import without_network, writing_only_under
+from harness.isolation import HIDES, without_network, writing_only_under
 from harness.records import Failure, Prompt, Request
 from harness.worker import Worker, plain, read_frame, write_frame
 
@@ -35,7 +35,8 @@ def start(tmp_path):
             timeout_s=timeout_s,
             remedy="Mend it and go on.",
             network=network,
-            scratch=tmp_path / "scratch",
+            scratch=tmp_path / "run/scratch",
+            hidden=tmp_path / "run",
         )
         opened.append(worker)
         if load:
@@ -184,7 +185,7 @@ def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeyp
         pytest.skip("this kernel has no Landlock")
     for name in ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
-    asked = {"inside": "scratch/a", "outside": "toy.txt", "kept": "kept.txt"}
+    asked = {"inside": "run/scratch/a", "outside": "toy.txt", "kept": "kept.txt"}
     (tmp_path / "kept.txt").write_text("kept")
     paths = {name: str(tmp_path / path) for name, path in asked.items()}
     alone = start("Writes", network=False, paths=paths)
@@ -194,7 +195,7 @@ def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeyp
         "outside": "PermissionError",
         "kept": "PermissionError",
         "parent's memory": "PermissionError",
-        "temporary": str(tmp_path / "scratch"),
+        "temporary": str(tmp_path / "run/scratch"),
     }
     assert (tmp_path / "kept.txt").read_text() == "kept"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
@@ -204,8 +205,25 @@ def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeyp
     assert start("Writes", paths=paths).card["notes"]["outside"] == "written"
 
 
+def test_a_worker_does_not_see_the_plan_of_its_audit(start, tmp_path):
+    if HIDES not in without_network() or not writing_only_under([]):
+        pytest.skip("this machine allows no mounts of one's own")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/plan.json").write_text("the salt")
+    (tmp_path / "run/scratch").mkdir()
+    (tmp_path / "run/scratch/kept").write_text("of an earlier start")
+    alone = start("Reads", network=False, folder=str(tmp_path / "run"))
+    assert alone.hides
+    assert alone.card["notes"]["seen"] == ["scratch", "scratch/kept"]
+    assert alone.card["notes"]["unmounted"] is False
+    assert (tmp_path / "run/plan.json").read_text() == "the salt"
+    free = start("Reads", folder=str(tmp_path / "run"))
+    assert not free.hides
+    assert "plan.json" in free.card["notes"]["seen"]
+
+
 def test_where_nothing_keeps_it_from_writing_it_is_said(start, monkeypatch):
-    monkeypatch.setattr("harness.worker.writing_only_under", lambda folders: ())
+    monkeypatch.setattr("harness.worker.writing_only_under", lambda folders, hidden: ())
     assert start("Toy", network=False).writes == ["anywhere"]
 
 

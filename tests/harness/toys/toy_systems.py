@@ -1,5 +1,6 @@
 """Toy systems and a toy meter for the tests of the worker, the main loop and whole audits."""
 
+import ctypes
 import os
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -119,6 +121,20 @@ class Writes(Toy):
                 return "written"
         except OSError as error:
             return type(error).__name__
+
+
+class Reads(Toy):
+    """Looks into the folder of the audit, and under what hides it; tells in its card."""
+
+    def __init__(self, *, folder):
+        super().__init__()
+        self.folder = folder
+
+    def card(self):
+        unmounted = ctypes.CDLL(None).umount2(self.folder.encode(), 2) == 0  # MNT_DETACH
+        found = sorted(str(p.relative_to(self.folder)) for p in Path(self.folder).rglob("*"))
+        notes = {"seen": found, "unmounted": unmounted}
+        return SystemCard(name="reads", height=64, width=64, notes=notes)
 
 
 class Raises(Toy):
