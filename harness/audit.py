@@ -102,7 +102,8 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     names = inputs.pair(config)
     systems = {name: inputs.system(name, config["systems"][name]) for name in names}
     systems.setdefault("null", inputs.system("null", config["systems"].get("null") or NULL))
-    prompts = inputs.prompt_set(suite)
+    published = inputs.prompt_set(suite)
+    prompts = inputs.challenged(published, config.get("challenge"))
     claims = inputs.claims(config["claims"])
     pue, price = inputs.pue(config["pue"]), tariff(config)
     rated, counted = (inputs.switch(key, config[key]) for key in ("load", "work"))
@@ -145,7 +146,13 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
                 rated=rated,
                 counted=counted,
                 gated=any(claim.quantity == "gate_share" for claim in asked),
-                draws=Draws(prompts.prompts, core=plan.core, seed=plan.seed, salt=_salt(run)),
+                draws=Draws(
+                    published.prompts,
+                    prompts.prompts[len(published.prompts) :],
+                    core=plan.core,
+                    seed=plan.seed,
+                    salt=_salt(run),
+                ),
                 step=step,
             )
             measure(session)
@@ -166,6 +173,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
     settings = _settings(suite, machine, session.pairs()) | {"own_systems": own, "tariff": price}
     lasted_s = (time.perf_counter_ns() - began_ns) / 1e9
     settings["metering_share"] = round(meter.spent_s() / lasted_s, 6)
+    settings["challenge"] = prompts is not published
     settings["devices"] = dict(zip(names, devices, strict=True))
     settings["ceilings"] = ceilings() if counted else {}
     bundle.write_json(run / "settings.json", settings)

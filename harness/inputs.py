@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +15,21 @@ from harness.errors import ConfigError
 from harness.plan import Plan, SystemPlan
 from harness.records import PromptSet
 from suites.claims import claims_bytes, load_claims_file
-from suites.proc.sets import load_set, sealed_set
+from suites.proc.sets import load_set, sealed_set, to_jsonl
 from suites.prompts import read_prompt_file
 
-__all__ = ["claims", "known", "pair", "plan", "prompt_set", "pue", "sealed", "switch", "system"]
+__all__ = [
+    "challenged",
+    "claims",
+    "known",
+    "pair",
+    "plan",
+    "prompt_set",
+    "pue",
+    "sealed",
+    "switch",
+    "system",
+]
 
 OWN_KEYS = ("batch", "timeout_s", "network")  # of a system's YAML: the parent's, not the class's
 RESERVED = ("reference", "bare", "loaded")  # rows of a bundle that are no system
@@ -61,9 +73,27 @@ def prompt_set(suite: Mapping[str, Any]) -> PromptSet:
     return load_set(suite["set"])
 
 
+def challenged(published: PromptSet, nonce: str | None) -> PromptSet:
+    """The set, and after it the prompts that a challenge's nonce draws."""
+    if nonce is None:
+        return published
+    prompts = published.prompts + sealed_set(nonce).prompts
+    return PromptSet(
+        name=f"{published.name}+challenge",
+        version=published.version,
+        prompts=prompts,
+        sha256=hashlib.sha256(to_jsonl(prompts)).hexdigest(),
+    )
+
+
 def sealed(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration with the nonce that draws a sealed set: the one given, or a new one."""
-    suite = config["suite"]
+    """The configuration with the nonces that draw unpublished prompts: those given, or new ones."""
+    suite, challenge = config["suite"], config.get("challenge")
+    if challenge and (suite.get("prompts") or suite["set"] == "sealed"):
+        own = f"suite.prompts={suite['prompts']}" if suite.get("prompts") else "suite.set=sealed"
+        raise ConfigError(f"challenge={challenge} with {own}; it is for a published set alone.")
+    drawn = secrets.token_hex(16) if challenge in ("on", True) else challenge
+    config = {**config, "challenge": None if drawn in ("off", False, None) else str(drawn)}
     nonce = suite.get("nonce")
     if suite["set"] == "sealed" and suite.get("prompts"):
         raise ConfigError(

@@ -63,7 +63,7 @@ def writing_only_under(folders: Sequence[Path], *, hidden: Path | None = None) -
 def main(arguments: Sequence[str]) -> None:
     """Shuts this process in and becomes the command: [--hide folder] folders -- command."""
     at = arguments.index("--")
-    folders, command = list(arguments[:at]), arguments[at + 1 :]
+    folders, command = list(arguments[:at]), list(arguments[at + 1 :])
     if folders[0] == "--hide":
         hidden, folders = folders[1], folders[2:]
         _hide(hidden, [path for path in folders if Path(path).is_relative_to(hidden)])

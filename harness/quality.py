@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.findings import Finding, decide, first, unmeasured
+from harness.metrics.conduct import filler_differs
 from harness.metrics.endpoints import (
     Comparison,
     compare,
-    filler_differs,
     frechet_share,
     noise_floor,
 )

@@ -96,8 +96,9 @@ def _schemas(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _prompts(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
-    """The prompts are those the manifest names; a sealed set is drawn again from its nonce."""
-    suite = bundle.read_yaml(run / "config.yaml")["suite"]
+    """The prompts are those the manifest names; what nonces draw is drawn again."""
+    config = bundle.read_yaml(run / "config.yaml")
+    suite, challenge = config["suite"], config.get("challenge")
     stated = manifest["suite"]
     if {key: suite.get(key) for key in stated} != stated:
         yield f"manifest.json: suite is {stated}, config.yaml has another"
@@ -108,6 +109,8 @@ def _prompts(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
         suite.get("prompts") or prompts != to_jsonl(sealed_set(str(suite["nonce"])).prompts)
     ):
         yield "prompts.jsonl: not the sealed set that the nonce of config.yaml draws"
+    if challenge and not prompts.endswith(to_jsonl(sealed_set(str(challenge)).prompts)):
+        yield "prompts.jsonl: without the prompts that the challenge of config.yaml draws"
 
 
 def _derived(run: Path, manifest: dict[str, Any]) -> Iterator[str]:

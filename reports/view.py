@@ -12,10 +12,9 @@ from typing import Any
 from harness import bundle, stats
 from harness.footprint import footprints
 from harness.judge import request_seconds
-from harness.metrics.endpoints import repeats
 from harness.records import Evidence
 from harness.traffic import Traffic, traffic
-from reports import costs, footprint, numbers, verdicts
+from reports import conduct, costs, footprint, numbers, verdicts
 from reports.costs import Cost, Factor, Idle
 from reports.gallery import Exhibit, gallery
 from reports.rates import rates, rates_checked
@@ -93,6 +92,7 @@ class View:
     scored: tuple[str, ...]
     categories: tuple[CategoryRow, ...]
     repeats: tuple[str, ...]
+    challenge: tuple[str, ...]
     distribution: tuple[tuple[str, str, Mapping[str, Row]], ...]
     costs: tuple[Cost, ...]
     cost_gaps: tuple[str, ...]
@@ -150,7 +150,8 @@ def read_view(root: Path) -> View:
         goal=verdicts.goal(claims),
         scored=scored,
         categories=_categories(scores, scored),
-        repeats=_repeats(evidence, systems),
+        repeats=conduct.repeated(evidence, systems),
+        challenge=conduct.challenge(evidence, systems),
         distribution=_distribution(scores, systems),
         costs=spent,
         cost_gaps=_gaps(spent),
@@ -284,12 +285,6 @@ def _categories(scores: Sequence[Row], systems: Sequence[str]) -> tuple[Category
     )
 
 
-def _repeats(evidence: Evidence, systems: Sequence[str]) -> tuple[str, ...]:
-    """How often each system's pictures of one prompt are the same, where it was asked again."""
-    found = ((system, *repeats(evidence, system)) for system in systems)
-    return tuple(f"{alike:,} of {pairs:,} for {name}" for name, alike, pairs in found if pairs)
-
-
 def _distribution(
     scores: Sequence[Row], systems: Sequence[str]
 ) -> tuple[tuple[str, str, Mapping[str, Row]], ...]:
@@ -327,34 +322,8 @@ def _facts(manifest: Row, evidence: Evidence) -> tuple[tuple[str, str], ...]:
         ("Images scored per system", numbers.count(len(core))),
         ("Audited", _words(manifest.get("created"))),
         ("un0bench", _words(manifest.get("un0bench_version"))),
-        *_network(manifest.get("offline") or {}),
-        *_writes(manifest.get("writes") or {}),
-        *_hidden(manifest.get("hides") or {}),
+        *conduct.walls(manifest),
     )
-
-
-def _network(offline: Mapping[str, bool]) -> tuple[tuple[str, str], ...]:
-    """Which systems had a network to ask; () of a bundle that does not say."""
-    online = [name for name, alone in offline.items() if not alone]
-    if not offline:
-        return ()
-    return (("Network", f"open to {', '.join(online)}" if online else "none for any system"),)
-
-
-def _writes(writes: Mapping[str, Sequence[str]]) -> tuple[tuple[str, str], ...]:
-    """Where systems could write files; () of a bundle that does not say."""
-    if not writes:
-        return ()
-    wide = [f"{name} in {' and '.join(at)}" for name, at in writes.items() if at != ["scratch"]]
-    return (("Files", f"written by {', '.join(wide)}" if wide else "written in scratch alone"),)
-
-
-def _hidden(hides: Mapping[str, bool]) -> tuple[tuple[str, str], ...]:
-    """Which systems could read this audit's plan while it ran; () of a bundle that does not say."""
-    if not hides:
-        return ()
-    seeing = [name for name, hidden in hides.items() if not hidden]
-    return (("This audit's files", f"open to {', '.join(seeing)}" if seeing else "hidden"),)
 
 
 def _meter(card: Mapping[str, Any]) -> tuple[Row, ...]:

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 
 from harness.metrics.frechet import frechet_at_infinity, frechet_excess, frechet_interval
 from harness.metrics.precision_recall import recall_difference
-from harness.metrics.summary import APART, Table
-from harness.records import Endpoint, Evidence
-from harness.stats import NonInferiority, non_inferiority, welch
+from harness.metrics.summary import Table
+from harness.records import Endpoint
+from harness.stats import NonInferiority, non_inferiority
 
 __all__ = [
     "ROWS_PER_DIMENSION",
     "Comparison",
     "compare",
-    "filler_differs",
     "frechet_share",
     "noise_floor",
-    "repeats",
-    "seeds_ignored",
     "unlike_requests",
 ]
 
 ROWS_PER_DIMENSION = 10  # images a Frechet distance needs for each feature, to decide
 _FEWEST_PROMPTS = 30  # under which a t interval of shares is not trusted to refute
-_TOLD_APART = 0.0005  # two-sided level of the check of core against filler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,62 +83,6 @@ def unlike_requests(table: Table, candidate: str, baseline: str) -> str:
     if ours != theirs:
         return f"{candidate} ({len(ours)}) and {baseline} ({len(theirs)}) answered unlike requests"
     return ""
-
-
-def filler_differs(table: Table, system: str) -> str:
-    """How a system's drawn filler differs from its core; empty where it does not, or is too little.
-
-    Welch's test over prompts at 0.0005, two-sided: a difference says that core and filler were
-    told apart; none says nothing.
-    """
-    for metric in ("verified", "clip"):
-        core = table.by_prompt(system, metric)
-        filler = table.by_prompt(system, metric, core=False)
-        if core is None or filler is None or min(len(core), len(filler)) < _FEWEST_PROMPTS:
-            continue
-        difference, p = welch(list(core.values()), list(filler.values()))
-        if p < _TOLD_APART:
-            return (
-                f"{system} answered paired and filler requests unlike: {metric} differs by "
-                f"{difference:.3f}, so what was charged is not what was scored"
-            )
-    return ""
-
-
-def repeats(evidence: Evidence, system: str) -> tuple[int, int]:
-    """Pairs of a system's pictures of one prompt that are the same bit for bit, and all of them.
-
-    No request is asked twice, so the two of a pair were asked with different seeds. Left out are
-    categories that leave nothing open to one (emblems).
-    """
-    pictures: dict[str, list[str]] = {}
-    for row in evidence.requests:
-        if evidence.prompts[row["prompt_id"]].category in APART or row["system"] != system:
-            continue
-        if digest := row.get("image_sha256"):
-            pictures.setdefault(row["prompt_id"], []).append(digest)
-    pairs = sum(math.comb(len(of_prompt), 2) for of_prompt in pictures.values())
-    alike = sum(
-        math.comb(count, 2)
-        for of_prompt in pictures.values()
-        for count in Counter(of_prompt).values()
-    )
-    return alike, pairs
-
-
-def seeds_ignored(evidence: Evidence, system: str) -> str:
-    """That most pairs of a system's pictures of one prompt are the same; empty where they are not.
-
-    Captions that leave little open may be answered alike now and then; a table of answers, a
-    constant picture and a generator that drops its seed are alike always.
-    """
-    alike, pairs = repeats(evidence, system)
-    if pairs < _FEWEST_PROMPTS or alike <= pairs / 2:
-        return ""
-    return (
-        f"{system} ignores the seed: of {pairs:,} pairs of its pictures of one prompt, asked with "
-        f"different seeds, {alike:,} are the same bit for bit"
-    )
 
 
 def _by_prompts(name: str, found: NonInferiority, margin: float, min_prompts: int) -> Comparison:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from made_evidence import VERIFIED, claim, evidence, judged
 
-from harness.metrics.endpoints import repeats
+from harness.metrics.conduct import repeats
 
 TIME = claim(id="time-1000x", quantity="processor_time", boundary=None, endpoints=VERIFIED)
 QUALITY = claim(

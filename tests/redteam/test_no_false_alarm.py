@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness import bundle
-from harness.metrics.endpoints import filler_differs, seeds_ignored
+from harness.metrics.conduct import filler_differs, hurried, seeds_ignored
 from harness.metrics.summary import Table
 from harness.ratio import measured_ratio
 
@@ -20,6 +20,7 @@ def test_no_check_for_a_cheat_fires_on_an_honest_audit(name):
     for system in (found.candidate, found.baseline):
         assert seeds_ignored(found, system) == ""
         assert filler_differs(table, system) == ""
+        assert hurried(found, system) == ""
     assert measured_ratio(found, None).reason == ""
 
 

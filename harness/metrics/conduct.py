@@ -1,0 +1,117 @@
+"""How a system conducted itself: every request like every other, and every seed answered.
+
+What is charged is mostly filler, what is paired is core; a system that can tell them apart is paid
+for one and judged by the other. Under a challenge the filler is of prompts that nobody has seen, so
+the same checks tell who knows the published ones by heart.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+
+from harness.metrics.summary import APART, Table
+from harness.records import Evidence
+from harness.stats import ALPHA, Interval, cluster_interval, welch
+
+__all__ = ["filler_differs", "hurried", "pace", "repeats", "seeds_ignored"]
+
+_FEWEST_PROMPTS = 30  # under which a t test of shares is not trusted
+_TOLD_APART = 0.0005  # two-sided level of the checks of core against filler
+_HURRY = 0.05  # a difference of pace below which none is called one
+_FEWEST_WINDOWS = 6
+
+
+def filler_differs(table: Table, system: str) -> str:
+    """How a system's drawn filler differs from its core; empty where it does not, or is too little.
+
+    Welch's test over prompts at 0.0005, two-sided: a difference says that core and filler were
+    told apart; none says nothing.
+    """
+    for metric in ("verified", "clip"):
+        core = table.by_prompt(system, metric)
+        filler = table.by_prompt(system, metric, core=False)
+        if core is None or filler is None or min(len(core), len(filler)) < _FEWEST_PROMPTS:
+            continue
+        difference, p = welch(list(core.values()), list(filler.values()))
+        if p < _TOLD_APART:
+            return (
+                f"{system} answered {_kinds(table.evidence)} requests unlike: {metric} differs by "
+                f"{difference:.3f}, so what was charged is not what was scored"
+            )
+    return ""
+
+
+def pace(evidence: Evidence, system: str, alpha: float = ALPHA) -> Interval | None:
+    """Time of core batches over time of filler's, by windows; None with fewer than six windows."""
+    times: dict[str, dict[bool, set[int]]] = {}
+    for row in evidence.requests:
+        if row["system"] == system and row["latency_ns"]:
+            parts = times.setdefault(row["window"], {True: set(), False: set()})
+            parts[bool(row["core"])].add(row["latency_ns"])
+    blocks = {row["window"] for row in evidence.windows if row["kind"] == "block"}
+    logs = [
+        math.log(statistics.median(parts[True]) / statistics.median(parts[False]))
+        for window, parts in times.items()
+        if window in blocks and parts[True] and parts[False]
+    ]
+    if len(logs) < _FEWEST_WINDOWS:
+        return None
+    found = cluster_interval(logs, alpha)
+    ends = [None if end is None else math.exp(end) for end in (found.low, found.high)]
+    return Interval(estimate=math.exp(found.estimate), low=ends[0], high=ends[1], n=found.n)
+
+
+def hurried(evidence: Evidence, system: str) -> str:
+    """That a system answered core slower or faster than filler; empty where it did not."""
+    found = pace(evidence, system, _TOLD_APART / 2)
+    if found is None or found.low is None or found.high is None:
+        return ""
+    if found.low <= 1 <= found.high or abs(math.log(found.estimate)) < _HURRY:
+        return ""
+    return (
+        f"{system} answered {_kinds(evidence)} requests unlike: those took {found.estimate:.2f} "
+        "times as long as these, so what was charged is not what was scored"
+    )
+
+
+def _kinds(evidence: Evidence) -> str:
+    challenged = evidence.settings.get("challenge")
+    return "published and unpublished" if challenged else "paired and filler"
+
+
+def repeats(evidence: Evidence, system: str) -> tuple[int, int]:
+    """Pairs of a system's pictures of one prompt that are the same bit for bit, and all of them.
+
+    No request is asked twice, so the two of a pair were asked with different seeds. Left out are
+    categories that leave nothing open to one (emblems).
+    """
+    pictures: dict[str, list[str]] = {}
+    for row in evidence.requests:
+        if evidence.prompts[row["prompt_id"]].category in APART or row["system"] != system:
+            continue
+        if digest := row.get("image_sha256"):
+            pictures.setdefault(row["prompt_id"], []).append(digest)
+    pairs = sum(math.comb(len(of_prompt), 2) for of_prompt in pictures.values())
+    alike = sum(
+        math.comb(count, 2)
+        for of_prompt in pictures.values()
+        for count in Counter(of_prompt).values()
+    )
+    return alike, pairs
+
+
+def seeds_ignored(evidence: Evidence, system: str) -> str:
+    """That most pairs of a system's pictures of one prompt are the same; empty where they are not.
+
+    Captions that leave little open may be answered alike now and then; a table of answers, a
+    constant picture and a generator that drops its seed are alike always.
+    """
+    alike, pairs = repeats(evidence, system)
+    if pairs < _FEWEST_PROMPTS or alike <= pairs / 2:
+        return ""
+    return (
+        f"{system} ignores the seed: of {pairs:,} pairs of its pictures of one prompt, asked with "
+        f"different seeds, {alike:,} are the same bit for bit"
+    )
