@@ -15,7 +15,7 @@ from harness.errors import ConfigError
 from harness.plan import Plan, SystemPlan
 from harness.records import PromptSet
 from suites.claims import claims_bytes, load_claims_file
-from suites.proc.sets import load_set, sealed_set, to_jsonl
+from suites.proc.sets import load_set, sealed_set, to_jsonl, unpublished
 from suites.prompts import read_prompt_file
 
 __all__ = [
@@ -74,10 +74,10 @@ def prompt_set(suite: Mapping[str, Any]) -> PromptSet:
 
 
 def challenged(published: PromptSet, nonce: str | None) -> PromptSet:
-    """The set, and after it the prompts that a challenge's nonce draws."""
+    """The set, and after it the unpublished prompts that a challenge's nonce draws."""
     if nonce is None:
         return published
-    prompts = published.prompts + sealed_set(nonce).prompts
+    prompts = published.prompts + unpublished(nonce)
     return PromptSet(
         name=f"{published.name}+challenge",
         version=published.version,

@@ -1,11 +1,10 @@
-"""A process shut in, where Linux allows: no network, no writing but in its own folders, one hidden.
+"""A process shut in, as far as Linux allows: what it can neither reach, see, write nor disturb.
 
-The network is taken by user and network namespaces; a network namespace alone would not do, because
-root outside a user namespace enters another one at will. In a mount namespace of its own an empty
-folder lies over the hidden one. Writing is taken by Landlock (kernel 5.13, `landlock(7)`), which
-children inherit and nobody sheds; it also forbids to mount, to trace others and, from kernel 6.12,
-to send signals out. It is done by this module run as a program, before anything else is imported: a
-thread that is there already would stay free.
+Namespaces of its own (user, network, mount, process) leave it no network, no process but its own
+and, where a folder is hidden, an empty one in its place. Landlock (kernel 5.13, `landlock(7)`),
+which children inherit and nobody sheds, leaves it its own folders to write in, and takes the right
+to mount. Both are set by this module run as a program, before anything else is imported: a thread
+that is there already would stay free.
 """
 
 from __future__ import annotations
@@ -14,61 +13,103 @@ import contextlib
 import ctypes
 import functools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
-__all__ = ["HIDES", "main", "without_network", "writing_only_under"]
-
-PREFIX = ("unshare", "--map-root-user", "--net")
-HIDES = "--mount"  # in what stands before a command: its mounts are its own
-BIND = 4096  # of mount
+__all__ = ["Walls", "main", "walls"]
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # system calls, the same everywhere
-NO_NEW_PRIVILEGES = 38  # of prctl
 WRITE_FILE, TRUNCATE = 1 << 1, 1 << 14
 MAKING = sum(1 << bit for bit in range(4, 13))  # and removing: files, folders, links, sockets
 MOVING = 1 << 13  # between folders
 SCOPES = 0b11  # abstract sockets and signals
 DEVICES = ("null", "zero", "full", "tty", "nvidia*", "dri/*", "kfd")
 
+NEW_MOUNTS, NEW_USER, NEW_PROCESSES, NEW_NETWORK = 1 << 17, 1 << 28, 1 << 29, 1 << 30
+BIND = 4096  # of mount
+DIE_WITH_PARENT, NO_NEW_PRIVILEGES = 1, 38  # of prctl
+
+
+@dataclass(frozen=True, slots=True)
+class Walls:
+    """What stands before a command, and whether it then is alone and writes in its folders only."""
+
+    prefix: tuple[str, ...] = ()
+    alone: bool = False
+    confined: bool = False
+
+
+def walls(folders: Sequence[Path], hidden: Path | None = None) -> Walls:
+    """What shuts a command in here: it writes under `folders`, and sees of `hidden` only those."""
+    alone, confined = _alone(), _version() >= 1
+    if not (alone or confined):
+        return Walls()
+    flags = [*(["--alone"] if alone else []), *(["--confined"] if confined else [])]
+    over = ["--hide", str(hidden)] if hidden and alone and confined else []
+    prefix = (sys.executable, "-m", "harness.isolation", *flags, *over, *map(str, folders), "--")
+    return Walls(prefix, alone, confined)
+
 
 @functools.cache
-def without_network() -> tuple[str, ...]:
-    """What stands before a command that shall run without network; () where nothing helps here."""
-    for prefix, tried in (
-        ((*PREFIX, HIDES, "--"), ("mount", "-t", "tmpfs", "none", "/tmp")),
-        ((*PREFIX, "--"), ("true",)),
-    ):
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            subprocess.run([*prefix, *tried], check=True, capture_output=True, timeout=10)
-            return prefix
-    return ()
-
-
-def writing_only_under(folders: Sequence[Path], *, hidden: Path | None = None) -> tuple[str, ...]:
-    """What stands before a command that shall write nowhere else; () where the kernel cannot.
-
-    What else lies in the folder `hidden` is not there for it: only after `without_network` that
-    `HIDES`, or the whole machine would lose sight of it.
-    """
-    if _version() < 1:
-        return ()
-    over = ("--hide", str(hidden)) if hidden else ()
-    return (sys.executable, "-m", "harness.isolation", *over, *map(str, folders), "--")
+def _alone() -> bool:
+    """Whether a process can have namespaces of its own here, and mount in them."""
+    command = [sys.executable, "-m", "harness.isolation", "--alone", "--hide", "/tmp", "--", "true"]
+    path = os.pathsep.join(p for p in sys.path if p)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=20, env={**os.environ, "PYTHONPATH": path}
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Shuts this process in and becomes the command: [--hide folder] folders -- command."""
+    """Shuts this process in and becomes the command.
+
+    Arguments: [--alone] [--confined] [--hide folder] folders -- command.
+    """
     at = arguments.index("--")
-    folders, command = list(arguments[:at]), list(arguments[at + 1 :])
-    if folders[0] == "--hide":
-        hidden, folders = folders[1], folders[2:]
+    given, command = list(arguments[:at]), list(arguments[at + 1 :])
+    flags = {flag for flag in ("--alone", "--confined") if flag in given}
+    given = [word for word in given if word not in flags]
+    hidden = given[1] if given[:1] == ["--hide"] else None
+    folders = given[2:] if hidden else given
+    if "--alone" in flags:
+        _be_alone()
+    if hidden:
         _hide(hidden, [path for path in folders if Path(path).is_relative_to(hidden)])
-    _write_only([*folders, *(path for name in DEVICES for path in glob(f"/dev/{name}"))])
+    if "--confined" in flags:
+        _confine([*folders, *(path for name in DEVICES for path in glob(f"/dev/{name}"))])
     os.execvp(command[0], command)
+
+
+# Namespaces ------------------------------------------------------------------------------------
+
+
+def _be_alone() -> None:
+    """Goes on as the first process of new namespaces; this one waits, and ends as that one does."""
+    users = (os.geteuid(), os.getegid())
+    _libc("unshare", NEW_USER | NEW_MOUNTS | NEW_PROCESSES | NEW_NETWORK)
+    Path("/proc/self/setgroups").write_text("deny")
+    for kind, own in zip(("uid", "gid"), users, strict=True):
+        Path(f"/proc/self/{kind}_map").write_text(f"0 {own} 1")
+    _libc("prctl", DIE_WITH_PARENT, signal.SIGKILL)
+    child = os.fork()
+    if child:
+        os.closerange(3, 1 << 16)  # or the worker's pipes would outlive it
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            os.kill(os.getpid(), os.WTERMSIG(status))
+        os._exit(os.waitstatus_to_exitcode(status))
+    _libc("prctl", DIE_WITH_PARENT, signal.SIGKILL)
+    with contextlib.suppress(OSError):  # a container that hides parts of /proc forbids another
+        _mount("proc", "/proc", "proc", 0)
 
 
 def _hide(folder: str, but: Sequence[str]) -> None:
@@ -82,12 +123,13 @@ def _hide(folder: str, but: Sequence[str]) -> None:
 
 
 def _mount(what: str, where: str, kind: str | None, flags: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(what.encode(), where.encode(), kind and kind.encode(), flags, None):
-        raise OSError(ctypes.get_errno(), f"mount: {os.strerror(ctypes.get_errno())}", where)
+    _libc("mount", what.encode(), where.encode(), kind and kind.encode(), flags, None)
 
 
-def _write_only(paths: Sequence[str]) -> None:
+# Landlock --------------------------------------------------------------------------------------
+
+
+def _confine(paths: Sequence[str]) -> None:
     """Raises OSError where the kernel refuses; what it does not know yet is left out."""
     version = _version()
     files = WRITE_FILE | (TRUNCATE if version >= 3 else 0)
@@ -95,16 +137,16 @@ def _write_only(paths: Sequence[str]) -> None:
     scopes = SCOPES if version >= 6 else 0
     known = (whole, 0, scopes)[: 1 if version < 4 else 2 if version < 6 else 3]
     rules = (ctypes.c_uint64 * len(known))(*known)
-    ruleset = _call(CREATE_RULESET, rules, ctypes.sizeof(rules), 0)
+    ruleset = _libc("syscall", CREATE_RULESET, rules, ctypes.sizeof(rules), 0)
     for path in paths:
         folder = os.path.isdir(path)
         opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
         allowed = (whole if folder else files).to_bytes(8, sys.byteorder)
-        _call(ADD_RULE, ruleset, 1, allowed + opened.to_bytes(4, sys.byteorder), 0)
+        rule = allowed + opened.to_bytes(4, sys.byteorder)
+        _libc("syscall", ADD_RULE, ruleset, 1, rule, 0)
         os.close(opened)
-    if ctypes.CDLL(None).prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0):
-        raise OSError("no_new_privs was refused")
-    _call(RESTRICT_SELF, ruleset, 0)
+    _libc("prctl", NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    _libc("syscall", RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
 
@@ -112,16 +154,17 @@ def _write_only(paths: Sequence[str]) -> None:
 def _version() -> int:
     """Landlock's version here; 0 without it."""
     try:
-        return _call(CREATE_RULESET, None, 0, 1) if sys.platform == "linux" else 0
+        return _libc("syscall", CREATE_RULESET, None, 0, 1) if sys.platform == "linux" else 0
     except OSError:
         return 0
 
 
-def _call(number: int, *arguments: object) -> int:
-    found: int = ctypes.CDLL(None, use_errno=True).syscall(number, *arguments)
+def _libc(function: str, *arguments: object) -> int:
+    """Calls the C library; OSError where it says -1."""
+    found: int = getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments)
     if found < 0:
         code = ctypes.get_errno()
-        raise OSError(code, f"landlock: {os.strerror(code)}")
+        raise OSError(code, f"{function}: {os.strerror(code)}")
     return found
 
 

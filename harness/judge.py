@@ -19,7 +19,7 @@ from scipy import stats as distributions
 
 from harness.findings import Finding, decide, first, unmeasured
 from harness.gating import gate_share
-from harness.metrics.conduct import hurried, seeds_ignored
+from harness.metrics.conduct import elsewhere_differs, hurried, seeds_ignored
 from harness.metrics.summary import Table, scores
 from harness.quality import quality, worst_category
 from harness.ratio import measured_ratio
@@ -28,7 +28,11 @@ from harness.stats import fewest_trials_for_quantile, quantile_interval
 
 __all__ = ["derive", "request_seconds"]
 
-CONDUCT = {"an answer to each seed": seeds_ignored, "one request like another": hurried}
+CONDUCT = {
+    "an answer to each seed": seeds_ignored,
+    "one request like another": hurried,
+    "the same system everywhere": elsewhere_differs,
+}
 _ACTIVE = "parameter_bytes"  # the definition of "active" that decides
 
 
@@ -61,7 +65,7 @@ def _verdict(table: Table, claim: Claim) -> Verdict:
         Finding(part=unmeasured(name, None, f"{text}."))
         for name, check in CONDUCT.items()
         for system in (evidence.candidate, evidence.baseline)
-        if (text := check(evidence, system))
+        if (text := check(table, system))
     ]
     parts = decide(findings, claim.alpha)
     outcome = first(part.outcome for part in parts)

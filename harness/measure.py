@@ -24,7 +24,7 @@ from harness.journal import BlockRecord, window_row
 from harness.metering import Metering
 from harness.open_loop import serve_open
 from harness.plan import wanted_pairs
-from harness.records import Failure, Window
+from harness.records import Failure, Request, Window
 from harness.replay import replay_gate
 from harness.state import snapshot, state, unlike_states
 from harness.steady import STEADY, lead_in, steady
@@ -34,6 +34,7 @@ from harness.worker import Worker
 __all__ = ["Session", "measure"]
 
 STRETCH_S = 0.5
+SCORED_ELSEWHERE = 48  # pictures of a window beside the blocks: to see that it draws as in them
 BATCHES = (1, 4, 16)
 OPEN = {1: 0.2, 16: 0.5}  # batch -> share of its capacity at which requests come
 OPEN_S = 20.0
@@ -115,10 +116,7 @@ class Session(Metering):
         window, served = self._metered(worker, "block", number, work, block=block, remark=remark)
         nonce = secrets.token_hex(16)
         picked = {True: core_rows(served), False: draw_fillers(served, len(core), nonce)}
-        with disk(self.run):
-            for request, image, _ in picked[True] + picked[False]:
-                if not isinstance(image, Failure):
-                    write_image(image_path(self.run, worker.name, request.id), image)
+        self._keep_images(worker, picked[True] + picked[False])
         written = [
             row
             for is_core, part in picked.items()
@@ -167,9 +165,11 @@ class Session(Metering):
             max_s=self.plan.latency_limit_s,
         )
         window, served = self._metered(worker, "latency", number, work, batch=1)
+        nonce = secrets.token_hex(16)
+        self._keep_images(worker, draw_fillers(served, SCORED_ELSEWHERE, nonce))
         picked = draw_fillers(served, served.requests, "0")
         written = rows(picked, window=window.id, system=worker.name, core=False)
-        self._record(window, served, written)
+        self._record(window, served, written, {"nonce": nonce})
 
     def rates(self, worker: Worker) -> None:
         """Windows at a few batches, and two that are open to requests at random times (load.py)."""
@@ -188,7 +188,7 @@ class Session(Metering):
                 continue
             work = partial(serve, worker, asked_for, min_s=self._min_s)
             window, served = self._metered(worker, "batch", number, work, batch=batch)
-            self._record(window, served)
+            self._record_drawn(worker, window, served)
         for batch, share in OPEN.items():
             if ("open", batch) in done:
                 continue
@@ -203,7 +203,7 @@ class Session(Metering):
             )
             worker.cont()
             window, served = self._metered(worker, "open", number, work, batch=batch)
-            self._record(window, served)
+            self._record_drawn(worker, window, served)
         worker.stop()
 
     def gate(self, worker: Worker, pair: int) -> None:
@@ -254,6 +254,20 @@ class Session(Metering):
         finally:
             worker.close()
         self._record(window, served)
+
+    def _record_drawn(self, worker: Worker, window: Window, served: Served) -> None:
+        """Records a window beside the blocks with a few of its pictures, drawn by a nonce."""
+        nonce = secrets.token_hex(16)
+        picked = draw_fillers(served, SCORED_ELSEWHERE, nonce)
+        self._keep_images(worker, picked)
+        written = rows(picked, window=window.id, system=worker.name, core=False)
+        self._record(window, served, written, {"nonce": nonce})
+
+    def _keep_images(self, worker: Worker, picked: Sequence[tuple[Request, Any, int]]) -> None:
+        with disk(self.run):
+            for request, image, _ in picked:
+                if not isinstance(image, Failure):
+                    write_image(image_path(self.run, worker.name, request.id), image)
 
     # Blocks ------------------------------------------------------------------------------------
 

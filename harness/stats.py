@@ -302,11 +302,15 @@ def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
 
     Small p: the samples differ. Large: says nothing. Two values each without spread: p is 1 or 0.
     """
-    first, second = np.asarray(a, float), np.asarray(b, float)
-    difference = float(first.mean() - second.mean())
-    if first.std() == 0 and second.std() == 0:
+    samples = [np.asarray(values, float) for values in (a, b)]
+    difference = float(samples[0].mean() - samples[1].mean())
+    shares = [float(values.var(ddof=1)) / len(values) for values in samples]
+    if sum(shares) == 0:
         return difference, 1.0 if difference == 0 else 0.0
-    return difference, float(stats.ttest_ind(first, second, equal_var=False).pvalue)
+    freedom = sum(shares) ** 2 / sum(
+        share**2 / (len(values) - 1) for share, values in zip(shares, samples, strict=True)
+    )
+    return difference, 2 * float(stats.t.sf(abs(difference) / math.sqrt(sum(shares)), freedom))
 
 
 def wilson(successes: int, trials: int, alpha: float = ALPHA) -> Interval:

@@ -25,7 +25,7 @@ from harness.metrics.verified import Verified
 from harness.records import Request
 from reports import html, markdown
 from suites.claims import load_claims_file
-from suites.proc.sets import sealed_set, to_jsonl
+from suites.proc.sets import sealed_set, to_jsonl, unpublished
 
 __all__ = ["TOLERANCE", "verify"]
 
@@ -109,7 +109,7 @@ def _prompts(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
         suite.get("prompts") or prompts != to_jsonl(sealed_set(str(suite["nonce"])).prompts)
     ):
         yield "prompts.jsonl: not the sealed set that the nonce of config.yaml draws"
-    if challenge and not prompts.endswith(to_jsonl(sealed_set(str(challenge)).prompts)):
+    if challenge and not prompts.endswith(to_jsonl(unpublished(str(challenge)))):
         yield "prompts.jsonl: without the prompts that the challenge of config.yaml draws"
 
 

@@ -64,10 +64,19 @@ class Served:
     failures: int = 0
     core: list[tuple[Batch, Answer]] = field(default_factory=list)
     fillers: list[tuple[Batch, Answer | None, str]] = field(default_factory=list)
+    kept_bytes: int = 0
 
     @property
     def duration_s(self) -> float:
         return (self.end_ns - self.start_ns) / 1e9
+
+    def keep(self, batch: Batch, answer: Answer) -> None:
+        """Hashes a filler's bytes; keeps its images for the draw, while there is room for them."""
+        digest = hashlib.sha256(answer.payload).hexdigest()
+        self.fillers.append((batch, answer, digest))
+        self.kept_bytes += len(answer.payload)
+        if self.kept_bytes > KEEP_BYTES:
+            self.kept_bytes = _thin(self)
 
 
 def asked(
@@ -115,7 +124,7 @@ def serve(
 
     Once long enough, only what is left of the core is served; past `max_s` nothing more.
     """
-    served, left, kept_bytes = Served(), batches.core_batches, 0
+    served, left = Served(), batches.core_batches
     cpu_before = worker.cpu_s()
     served.start_ns = time.perf_counter_ns()
     for batch in batches.batches:
@@ -134,11 +143,7 @@ def serve(
             served.core.append(core)
             if not batch.requests:
                 continue
-        digest = hashlib.sha256(answer.payload).hexdigest()
-        served.fillers.append((batch, answer, digest))
-        kept_bytes += len(answer.payload)
-        if kept_bytes > KEEP_BYTES:
-            kept_bytes = _thin(served)
+        served.keep(batch, answer)
     served.end_ns = time.perf_counter_ns()
     cpu_after = worker.cpu_s()
     if cpu_before is not None and cpu_after is not None:

@@ -39,7 +39,7 @@ import psutil
 from harness import errors
 from harness.counter import work_of
 from harness.errors import AssetError, ConfigError, InputError, SystemFailed, plain
-from harness.isolation import HIDES, without_network, writing_only_under
+from harness.isolation import Walls, walls
 from harness.protocols import Replays
 from harness.records import Failure, Prompt, Request
 from harness.state import process_cpu_s, process_tree_cpu_s
@@ -73,9 +73,9 @@ class Worker:
 
     Whatever the system does wrong becomes `SystemFailed` (or the `InputError` that its `load`
     raised), naming the system, the request, what happened and the remedy. Without `network` it
-    runs in a namespace of its own, and writes only under `scratch` and the compilers' caches that
-    the environment names, and nothing else of the folder `hidden` is there for it; `offline`,
-    `writes` and `hides` say what this machine allowed.
+    is shut in (isolation.py): alone, writing only under `scratch` and the compilers' caches that
+    the environment names, and of the folder `hidden` it sees nothing else; `offline`, `writes` and
+    `hides` say what this machine allowed.
     """
 
     def __init__(
@@ -92,11 +92,13 @@ class Worker:
     ) -> None:
         self.name, self.config, self.log = name, dict(config), log
         self.timeout_s, self.remedy = timeout_s, remedy
-        alone = () if network else without_network()
-        self.offline = bool(alone)
-        hidden = hidden if HIDES in alone else None
-        shut_in, own, self.writes = _shut_in(None if network else scratch, hidden)
-        self.hides = bool(hidden and shut_in)
+        shared = [key for key in CACHES if os.environ.get(key)] if scratch else []
+        own = _own_caches(scratch, shared) if scratch and not network else {}
+        folders = [Path(path) for key, path in own.items() if key in ("TMPDIR", *shared)]
+        shut_in = Walls() if network else walls(folders, hidden and hidden.absolute())
+        self.offline = shut_in.alone
+        self.hides = shut_in.alone and shut_in.confined and hidden is not None
+        self.writes = ["scratch", *shared] if shut_in.confined else ["anywhere"]
         self.card: dict[str, Any] = {}
         self.replays = False
         self.shape: tuple[int, ...] | None = None
@@ -110,7 +112,7 @@ class Worker:
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
-                [*alone, *shut_in, sys.executable, "-m", "harness.worker"]
+                [*shut_in.prefix, sys.executable, "-m", "harness.worker"]
                 + [str(child_in), str(child_out), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -119,6 +121,7 @@ class Worker:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **own},
             )
+        self.pid = self.process.pid
         os.close(child_in)
         os.close(child_out)
 
@@ -127,6 +130,8 @@ class Worker:
         self._doing = "loading"
         start = time.perf_counter_ns()
         reply, _ = self._ask({"op": "load", "system": self.config})
+        if self.offline:  # the process that was started waits for the worker, its only child
+            self.pid = self._descendants()[0].pid
         self.card, self.replays = reply["card"], reply.get("replays") is True
         return (time.perf_counter_ns() - start) / 1e9
 
@@ -170,12 +175,12 @@ class Worker:
 
     def clock_s(self) -> float:
         """Processor seconds of the worker's own process so far, to the nanosecond; no children."""
-        return process_cpu_s(self.process.pid)
+        return process_cpu_s(self.pid)
 
     def resident_bytes(self) -> int | None:
         """What the process holds in memory, also while it is stopped."""
         try:
-            return int(psutil.Process(self.process.pid).memory_info().rss)
+            return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.Error:
             return None
 
@@ -309,21 +314,14 @@ class Worker:
         return next((row[:300] for row in reversed(rows) if row), "")
 
 
-def _shut_in(
-    scratch: Path | None, hidden: Path | None
-) -> tuple[tuple[str, ...], dict[str, str], list[str]]:
-    """What stands before the command, the environment's part of it, and where it may write."""
-    if scratch is None:
-        return (), {}, ["anywhere"]
-    scratch = scratch.absolute()
-    shared = [name for name in CACHES if os.environ.get(name)]
-    folders = [scratch, *(Path(os.environ[name]).absolute() for name in shared)]
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-    own = {name: str(scratch / name.lower()) for name in CACHES if name not in shared}
-    shut_in = writing_only_under(folders, hidden=hidden and hidden.absolute())
-    writes = ["scratch", *shared] if shut_in else ["anywhere"]
-    return shut_in, {**own, "TMPDIR": str(scratch)}, writes
+def _own_caches(scratch: Path, shared: Sequence[str]) -> dict[str, str]:
+    """Where a worker's temporary files and compiled code go: its scratch, or a cache it shares."""
+    found = {key: str(Path(os.environ[key]).absolute()) for key in shared}
+    found |= {key: str(scratch.absolute() / key.lower()) for key in CACHES if key not in shared}
+    found["TMPDIR"] = str(scratch.absolute())
+    for key in ("TMPDIR", *shared):
+        Path(found[key]).mkdir(parents=True, exist_ok=True)
+    return found
 
 
 # The wire --------------------------------------------------------------------------------------
@@ -402,10 +400,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Asks Linux to end this process with its parent, even while it is stopped."""
+    """Asks Linux to end this process with its parent, even while it is stopped.
+
+    Whatever it starts stays its own: a child that cuts itself off comes back to it as an orphan.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
+        libc = ctypes.CDLL(None)
+        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        libc.prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+        if os.getppid() not in (parent, 0):  # 0: it is outside this process's namespace
             sys.exit(0)
 
 

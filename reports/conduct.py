@@ -47,13 +47,15 @@ def challenge(evidence: Evidence, systems: Sequence[str]) -> tuple[str, ...]:
         return ()
     table, told = Table(evidence), []
     for system in systems:
-        time = pace(evidence, system)
         published, drawn = (
-            table.by_prompt(system, "verified", core=core) for core in (True, False)
+            table.by_prompt(system, "verified", part=part) for part in ("core", "filler")
         )
-        if time is None or not published or not drawn:
+        if not published or not drawn:
             continue
         shares = [numbers.percent(statistics.fmean(by.values())) for by in (published, drawn)]
-        took = f"{numbers.ratio(time.estimate)} {numbers.interval(time.low, time.high, 'x')}"
-        told.append(f"{system} {shares[0]} and {shares[1]}, in {took} the time")
+        text = f"{system} {shares[0]} and {shares[1]}"
+        if time := pace(evidence, system):
+            took = f"{numbers.ratio(time.estimate)} {numbers.interval(time.low, time.high, 'x')}"
+            text += f", the published ones in {took} the time"
+        told.append(text)
     return tuple(told)

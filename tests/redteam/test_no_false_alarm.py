@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness import bundle
-from harness.metrics.conduct import filler_differs, hurried, seeds_ignored
+from harness.metrics.conduct import elsewhere_differs, filler_differs, hurried, seeds_ignored
 from harness.metrics.summary import Table
 from harness.ratio import measured_ratio
 
@@ -18,9 +18,8 @@ def test_no_check_for_a_cheat_fires_on_an_honest_audit(name):
     found = bundle.evidence(MEASURED / name)
     table = Table(found)
     for system in (found.candidate, found.baseline):
-        assert seeds_ignored(found, system) == ""
-        assert filler_differs(table, system) == ""
-        assert hurried(found, system) == ""
+        for check in (seeds_ignored, filler_differs, elsewhere_differs, hurried):
+            assert check(table, system) == ""
     assert measured_ratio(found, None).reason == ""
 
 

@@ -102,7 +102,7 @@ class Calls(Toy):
 
 
 class Writes(Toy):
-    """Tries to write to files and into its parent's memory; tells in its card what came of it."""
+    """Tries to write to files; tells in its card what came of it."""
 
     def __init__(self, *, paths):
         super().__init__()
@@ -110,7 +110,6 @@ class Writes(Toy):
 
     def card(self):
         found = {name: self.tried(path) for name, path in self.paths.items()}
-        found["parent's memory"] = self.tried(f"/proc/{os.getppid()}/mem")
         found["temporary"] = tempfile.gettempdir()
         return SystemCard(name="writes", height=64, width=64, notes=found)
 
