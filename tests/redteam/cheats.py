@@ -77,7 +77,7 @@ class DropsHardPrompts(Honest):
     """Does not answer what it would not draw well."""
 
     def draw(self, text, seed):
-        if "letters" in text or "figure" in text:
+        if "stripes" in text or "figure" in text:
             return Failure(reason="not today")
         return super().draw(text, seed)
 
