@@ -27,6 +27,7 @@ from PIL import Image
 
 from harness import assets
 from harness.errors import AuditStopped, InputError
+from harness.plain_yaml import PlainLoader, dumped
 from harness.records import SCHEMA_VERSION, Boundary, Evidence, Prompt, Score, Verdict
 
 __all__ = [
@@ -62,8 +63,9 @@ __all__ = [
     "write_yaml",
 ]
 
-OUTSIDE = ("manifest.json", "report.html", "report.md")  # not hashed in the manifest
+OUTSIDE = ("manifest.json", "manifest.sig", "report.html", "report.md")  # not in the manifest
 REFERENCE = "features/reference.npy"
+MAX_ROWS, MAX_BYTES, MAX_PIXELS = 20_000_000, 1 << 32, 1 << 26  # of a table, a table, a picture
 
 
 def _schema(text: str) -> pa.Schema:
@@ -140,7 +142,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_yaml(path: Path, value: Any) -> None:
-    write_bytes(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True).encode())
+    write_bytes(path, dumped(value).encode())
 
 
 def write_table(run: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -227,7 +229,7 @@ def read_json(path: Path) -> Any:
 def read_yaml(path: Path) -> Any:
     """A YAML file; a stream of several documents (claims.yaml) as their list."""
     try:
-        documents = list(yaml.safe_load_all(path.read_text("utf-8")))
+        documents = list(yaml.load_all(path.read_text("utf-8"), Loader=PlainLoader))
         return documents[0] if len(documents) == 1 else documents
     except FileNotFoundError:
         raise InputError(f"{path} is missing. Is {path.parent} a bundle?") from None
@@ -265,7 +267,15 @@ def read_table(run: Path, name: str) -> list[dict[str, Any]]:
     """Rows of a table as plain dicts, in file order."""
     path = run / f"{name}.parquet"
     try:
-        return pq.ParquetFile(path).read().to_pylist()
+        with pq.ParquetFile(path) as table:
+            parts = [table.metadata.row_group(i) for i in range(table.num_row_groups)]
+            size = sum(part.total_byte_size for part in parts)
+            if table.metadata.num_rows > MAX_ROWS or size > MAX_BYTES:
+                raise InputError(
+                    f"{path} would unpack to {table.metadata.num_rows:,} rows in {size:,} bytes; "
+                    f"at most {MAX_ROWS:,} in {MAX_BYTES:,} are read."
+                )
+            return table.read().to_pylist()
     except FileNotFoundError:
         raise InputError(f"{path} is missing. Is {run} a finished bundle?") from None
     except (pa.ArrowException, OSError) as error:
@@ -273,15 +283,23 @@ def read_table(run: Path, name: str) -> list[dict[str, Any]]:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3]."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    """uint8 [H, W, 3]. Raises InputError where the file would unpack to more than a picture."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if image.width * image.height <= MAX_PIXELS:
+                return np.asarray(image.convert("RGB"))
+    except Image.DecompressionBombError:
+        pass
+    raise InputError(f"{path} would unpack to more than {MAX_PIXELS:,} pixels, which are not read.")
 
 
 def read_features(run: Path, system: str) -> np.ndarray | None:
     """Rows of one system, or None where none were made."""
     path = run / "features" / f"{features_name(system)}.npy"
-    return np.load(path, allow_pickle=False) if path.is_file() else None
+    if not path.is_file():
+        return None
+    # mapped first: a header that promises more than the file holds is refused
+    return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def unchanged(run: Path) -> Path:

@@ -109,7 +109,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     found = importlib.import_module("harness.bundle")
     differences = importlib.import_module("harness.verify").verify(arguments.bundle)
     digest = found.manifest_digest(arguments.bundle)
-    differences[:0] = _another(digest, arguments.digest)
+    differences[:0] = _another(digest, arguments.digest) + _unsigned(arguments.bundle, arguments)
     for difference in differences:
         print(difference)
     if differences:
@@ -130,6 +130,19 @@ def _another(digest: str, told: str | None) -> list[str]:
     if told is None or told.lower() == digest:
         return []
     return [f"manifest.json: its SHA-256 is {digest}, not {told}"]
+
+
+def _unsigned(run: Path, arguments: argparse.Namespace) -> list[str]:
+    """That a bundle is not signed by the key that was given; [] where it is, or none was."""
+    if arguments.signed_by is None:
+        return []
+    told = importlib.import_module("harness.signature").unsigned(run, arguments.signed_by)
+    return [told] if told else []
+
+
+def _sign(arguments: argparse.Namespace) -> int:
+    print(importlib.import_module("harness.signature").sign(arguments.bundle, arguments.key))
+    return 0
 
 
 def _factors(arguments: argparse.Namespace) -> int:
@@ -183,7 +196,7 @@ def _gate(arguments: argparse.Namespace) -> int:
             raise InputError(f"{path} cannot be written. Name a file in a folder that is there.")
     before, after = read(arguments.baseline), read(arguments.bundle)
     digest = importlib.import_module("harness.bundle").manifest_digest(arguments.baseline)
-    if told := _another(digest, arguments.digest):
+    if told := _another(digest, arguments.digest) + _unsigned(arguments.baseline, arguments):
         raise CheckFailed(f"{arguments.baseline}: {told[0]}.")
     result = gates.gate(before, after, limits)
     texts = (
@@ -228,16 +241,14 @@ def _meters(arguments: argparse.Namespace) -> int:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    claims = importlib.import_module("suites.claims").load_claims(arguments.ids or None)
-    for claim in claims:
-        print(f"{claim.id}\n    {claim.statement}")
-        if claim.threshold is not None:
-            direction = (claim.direction or "").replace("_", " ")
-            where = f" within the boundary {claim.boundary}" if claim.boundary else ""
-            quantity = claim.quantity.replace("_", " ")
-            print(f"    {quantity} {direction} {claim.threshold:g}{where}")
-        for endpoint in claim.endpoints:
-            print(f"    quality: {endpoint.metric} ({endpoint.kind}), margin {endpoint.margin:g}")
+    claims = importlib.import_module("suites.claims")
+    for claim in claims.load_claims(arguments.ids or None):
+        if not arguments.ids:
+            print(f"{claim.id:<20} {claim.statement}")
+            continue
+        explained = importlib.import_module("reports.claims").explained
+        for line in explained(claim, claims.claims_bytes([claim.id]).removeprefix(b"---\n")):
+            print(line)
     return 0
 
 
@@ -301,6 +312,10 @@ def _parser() -> argparse.ArgumentParser:
     verify = add("verify", _verify, "check every hash and recompute every figure of a bundle")
     verify.add_argument("bundle", type=Path)
     verify.add_argument("--digest", metavar="SHA256", help="of manifest.json, told elsewhere")
+    verify.add_argument("--signed-by", type=Path, metavar="PEM", help="whose public key this is")
+    signed = add("sign", _sign, "sign a bundle's manifest with a private key")
+    signed.add_argument("bundle", type=Path)
+    signed.add_argument("--key", type=Path, required=True, metavar="PEM", help="Ed25519, private")
     again = add("reproduce", _reproduce, "run a bundle's audit here, and say what comes out alike")
     again.add_argument("bundle", type=Path)
     again.add_argument("--out", type=Path, metavar="FOLDER", help="runs/<name>-again")
@@ -311,6 +326,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("bundle", type=Path)
     gate.add_argument("--baseline", type=Path, required=True, metavar="BUNDLE")
     gate.add_argument("--digest", metavar="SHA256", help="of the baseline's manifest.json")
+    gate.add_argument("--signed-by", type=Path, metavar="PEM", help="who stands for the baseline")
     gate.add_argument("--limits", type=Path, metavar="YAML", help="as conf/gate.yaml")
     for form in ("junit", "markdown", "benchmark"):
         gate.add_argument(f"--{form}", type=Path, metavar="FILE")

@@ -28,6 +28,7 @@ WRITE_FILE, TRUNCATE = 1 << 1, 1 << 14
 MAKING = sum(1 << bit for bit in range(4, 13))  # and removing: files, folders, links, sockets
 MOVING = 1 << 13  # between folders
 SCOPES = 0b11  # abstract sockets and signals
+SHARED = "/dev/shm"
 DEVICES = ("null", "zero", "full", "tty", "nvidia*", "dri/*", "kfd")
 
 NEW_MOUNTS, NEW_USER, NEW_PROCESSES, NEW_NETWORK = 1 << 17, 1 << 28, 1 << 29, 1 << 30
@@ -80,20 +81,24 @@ def main(arguments: Sequence[str]) -> None:
     given = [word for word in given if word not in flags]
     hidden = given[1] if given[:1] == ["--hide"] else None
     folders = given[2:] if hidden else given
+    own = list(folders)
     if "--alone" in flags:
-        _be_alone()
+        own += _be_alone()
     if hidden:
         _hide(hidden, [path for path in folders if Path(path).is_relative_to(hidden)])
     if "--confined" in flags:
-        _confine([*folders, *(path for name in DEVICES for path in glob(f"/dev/{name}"))])
+        _confine([*own, *(path for name in DEVICES for path in glob(f"/dev/{name}"))])
     os.execvp(command[0], command)
 
 
 # Namespaces ------------------------------------------------------------------------------------
 
 
-def _be_alone() -> None:
-    """Goes on as the first process of new namespaces; this one waits, and ends as that one does."""
+def _be_alone() -> list[str]:
+    """Goes on as the first process of new namespaces; this one waits, and ends as that one does.
+
+    Returns folders that are its own now: shared memory, for locks and arrays between its children.
+    """
     users = (os.geteuid(), os.getegid())
     _libc("unshare", NEW_USER | NEW_MOUNTS | NEW_PROCESSES | NEW_NETWORK)
     Path("/proc/self/setgroups").write_text("deny")
@@ -110,6 +115,10 @@ def _be_alone() -> None:
     _libc("prctl", DIE_WITH_PARENT, signal.SIGKILL)
     with contextlib.suppress(OSError):  # a container that hides parts of /proc forbids another
         _mount("proc", "/proc", "proc", 0)
+    if not os.path.isdir(SHARED):
+        return []
+    _mount("none", SHARED, "tmpfs", 0)
+    return [SHARED]
 
 
 def _hide(folder: str, but: Sequence[str]) -> None:

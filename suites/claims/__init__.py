@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import yaml
 
 from harness.errors import InputError
+from harness.plain_yaml import PlainLoader
 from harness.records import Claim, Endpoint
 
 __all__ = ["claim_ids", "claims_bytes", "load_claims", "load_claims_file"]
@@ -18,24 +19,6 @@ __all__ = ["claim_ids", "claims_bytes", "load_claims", "load_claims_file"]
 _FOLDER = Path(__file__).parent
 _MAX_BYTES = 256 * 1024
 _BARS = ("verified", "frechet_share")
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe loader that also refuses aliases (they can grow without bound) and repeated keys."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.YAMLError(f"an alias (*) stands at line {event.start_mark.line + 1}")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
-                line = node.value[position][0].start_mark.line + 1
-                raise yaml.YAMLError(f"the key {key!r} stands twice, again at line {line}")
-        return super().construct_mapping(node, deep=deep)
 
 
 def claim_ids() -> tuple[str, ...]:
@@ -69,7 +52,7 @@ def load_claims_file(path: str | Path) -> tuple[Claim, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Claims not readable at {path} ({error}). Name a UTF-8 file.") from error
     try:
-        documents = list(yaml.load_all(text, Loader=_Loader))
+        documents = list(yaml.load_all(text, Loader=PlainLoader))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         told = " ".join(str(error).split())
         raise InputError(

@@ -197,7 +197,9 @@ def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeyp
         "outside": "PermissionError",
         "kept": "PermissionError",
         "temporary": str(tmp_path / "run/scratch"),
+        "shared memory": "written" if alone.offline else "PermissionError",
     }
+    assert not os.path.exists("/dev/shm/un0bench-toy")
     assert (tmp_path / "kept.txt").read_text() == "kept"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     shared = start("Writes", network=False, paths={"cached": str(tmp_path / "cache/a")})

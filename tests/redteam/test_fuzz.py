@@ -1,9 +1,15 @@
 """Whatever a file holds, its reader answers with rows or with one clear error, never otherwise."""
 
+import itertools
 import json
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +20,7 @@ from harness.errors import AssetError, InputError
 from harness.gate import read_limits
 from harness.meters.power_log import read_power_log
 from harness.meters.replay import read_trace
+from harness.verify import verify
 from suites.prompts import read_prompt_file
 from un0_model.pipeline import Un0
 
@@ -119,3 +126,55 @@ def test_bundles(tmp_path, name, place, put, cut):
         assert compared(read_audit(KEPT), read_audit(copy))
     except InputError:
         return
+
+
+# Small files that would unpack to large ones ------------------------------------------------------
+
+
+def test_a_table_that_unpacks_to_too_much_is_refused(tmp_path):
+    row = pa.table({"window": pa.array(["w"] * 1000)})
+    with pq.ParquetWriter(tmp_path / "windows.parquet", row.schema, compression="zstd") as sink:
+        for _ in range(3):
+            sink.write_table(row)
+    assert len(bundle.read_table(tmp_path, "windows")) == 3000
+    for limit in ("MAX_ROWS", "MAX_BYTES"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bundle, limit, 50)
+            with pytest.raises(InputError, match="would unpack to 3,000 rows"):
+                bundle.read_table(tmp_path, "windows")
+
+
+@pytest.mark.parametrize("side", [9_000, 40_000])
+def test_a_picture_that_unpacks_to_too_much_is_refused(tmp_path, side):
+    path = tmp_path / "bomb.png"
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+    with pytest.raises(InputError, match="would unpack to more than"):
+        bundle.read_image(path)
+
+
+def test_features_that_promise_more_than_they_hold_are_a_difference(tmp_path):
+    copy = Path(shutil.copytree(KEPT, tmp_path / "copy"))
+    head = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 64)}
+    for system in ("un0", "capacity-matched"):
+        with (copy / "features" / f"{system}.npy").open("wb") as sink:
+            np.lib.format.write_array_header_1_0(sink, head)
+    assert any("cannot be recomputed" in line for line in verify(copy))
+
+
+def test_yaml_that_grows_by_aliases_is_refused(tmp_path):
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{b}: &{b} [{', '.join(['*' + a] * 9)}]" for a, b in itertools.pairwise("abcdefghi")]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="an alias"):
+        bundle.read_yaml(tmp_path / "config.yaml")
+    same = ["twice"]
+    bundle.write_yaml(tmp_path / "own.yaml", {"a": same, "b": same})
+    assert bundle.read_yaml(tmp_path / "own.yaml") == {"a": same, "b": same}
