@@ -169,9 +169,16 @@ def sealed_set(nonce: str) -> PromptSet:
 
 
 def unpublished(nonce: str) -> tuple[Prompt, ...]:
-    """What a nonce draws, less the captions that a committed set holds too."""
+    """What a nonce draws, less the captions that a committed set holds too.
+
+    As many of each category, as in those sets: categories differ in how hard they are.
+    """
     known = {prompt.text for split in _COMMITTED for prompt in load_set(split).prompts}
-    return tuple(prompt for prompt in sealed_set(nonce).prompts if prompt.text not in known)
+    columns: dict[str, list[Prompt]] = {category: [] for category in CATEGORIES}
+    for prompt in sealed_set(nonce).prompts:
+        if prompt.text not in known:
+            columns[prompt.category].append(prompt)
+    return tuple(prompt for row in zip(*columns.values(), strict=False) for prompt in row)
 
 
 def write_sets(folder: Path) -> None:

@@ -7,7 +7,15 @@ import pytest
 import suites.proc.sets as sets
 from harness.errors import AssetError
 from suites.proc.scene import content, held_out
-from suites.proc.sets import build_set, load_set, request_seed, select, to_jsonl, write_sets
+from suites.proc.sets import (
+    build_set,
+    load_set,
+    request_seed,
+    select,
+    to_jsonl,
+    unpublished,
+    write_sets,
+)
 from suites.proc.words import CATEGORIES
 
 COMMITTED = Path(sets.__file__).parent / "sets"
@@ -63,6 +71,16 @@ def test_a_sealed_set_follows_its_nonce():
     )
     assert first == again
     assert [p.text for p in first] != [p.text for p in other]
+
+
+def test_unpublished_prompts_are_in_no_committed_set_and_as_many_of_each_category():
+    drawn = unpublished("5f1c")
+    assert drawn == unpublished("5f1c") != unpublished("5f1d")
+    published = {p.text for split in ("val", "test") for p in load_set(split).prompts}
+    assert not published & {prompt.text for prompt in drawn}
+    counts = Counter(prompt.category for prompt in drawn)
+    assert set(counts) == set(CATEGORIES) and len(set(counts.values())) == 1
+    assert len(drawn) >= 100
 
 
 def test_more_prompts_than_a_category_has_is_an_error_that_says_so(monkeypatch):
