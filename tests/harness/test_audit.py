@@ -144,22 +144,6 @@ def test_a_gate_is_replayed_in_rounds_of_stages_over_the_same_requests(tmp_path)
     assert "- Pairs of blocks: 2" in (tmp_path / "g" / "report.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("candidate", "fault"),
-    [
-        ("GatedElsewhere", "not those that the system serves"),
-        ("GatedInChildren", "outside the worker"),
-    ],
-)
-def test_a_replay_that_is_none_does_not_count_and_the_audit_goes_on(tmp_path, candidate, fault):
-    rows = gate_windows(tmp_path, candidate)
-    assert all(fault in r["reason"] for r in rows if r["void"])
-    assert any(r["void"] for r in rows)
-    found = bundle.read_json(tmp_path / "g" / "verdicts.json")
-    verdict = next(v for v in found if v["claim"] == "gating-negligible")
-    assert verdict["outcome"] == "not_measured" and fault in verdict["reasons"][0]
-
-
 def test_only_this_repositorys_own_code_is_believed_for_itself():
     own = {"_target_": "harness.systems.un0.Un0System", "threads": 1}
     assert audit._own(own)

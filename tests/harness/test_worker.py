@@ -1,14 +1,11 @@
 import os
 import signal
 import time
-from dataclasses import replace
 
 import numpy as np
-import psutil
 import pytest
 
 from harness.errors import AssetError, ConfigError, SystemFailed
-from harness.isolation import Walls, walls
 from harness.records import Failure, Prompt, Request
 from harness.worker import Worker, plain, read_frame, write_frame
 
@@ -68,13 +65,6 @@ def test_a_large_batch_passes_through_the_pipe(start):
     assert len(answer.payload) == 400 * 64 * 64 * 3
 
 
-def test_a_system_sees_number_text_and_seed_only(start):
-    worker = start("Curious")
-    worker.generate(REQUESTS)
-    worker.load()  # asks for the card again
-    assert worker.card["notes"]["seen"] == ["|None|()|70", "|None|()|71", "|None|()|72"]
-
-
 @pytest.mark.parametrize(
     ("name", "what"),
     [
@@ -88,7 +78,6 @@ def test_a_system_sees_number_text_and_seed_only(start):
         ("NotAList", "returned a str, not a list"),
         ("Strings", "image 0 of the batch is a str"),
         ("Empty", r"uint8 \[0, 64, 3\]; expected uint8"),
-        ("Forger", "wrote a broken frame"),
         ("NotANumber", "exited with code 1"),
     ],
 )
@@ -143,86 +132,6 @@ def test_an_unknown_argument_names_the_nearest_one(start):
 def test_an_unknown_target_is_an_input_error(start):
     with pytest.raises(ConfigError, match="toy_systems.Nobody"):
         start("Nobody")
-
-
-def test_a_stopped_worker_and_its_children_use_no_processor(start):
-    worker = start("WithChild")
-    time.sleep(0.3)
-    worker.stop()
-    before = worker.cpu_s()
-    time.sleep(0.5)
-    assert worker.cpu_s() - before <= 0.02  # two clock ticks
-    worker.cont()
-    time.sleep(0.5)
-    assert worker.cpu_s() - before > 0.1
-    child = psutil.Process(worker.process.pid).children()[0]
-    worker.close()
-    ended = time.monotonic() + 5  # a kill takes a moment to arrive
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < ended
-        time.sleep(0.01)
-
-
-def test_a_worker_without_network_reaches_no_machine(start):
-    if not walls([]).alone:
-        pytest.skip("this machine allows no namespaces")
-    alone = start("Calls", network=False)
-    assert alone.offline
-    assert alone.card["notes"] == {"links": ["lo"], "reached": False}
-    assert len(alone.generate(REQUESTS).images) == 3
-    missing = start("MissingWeights", load=False, network=False)
-    with pytest.raises(AssetError, match=r"\+systems.toy.network=true allows it"):
-        missing.load()
-
-
-def test_where_nothing_shuts_it_in_it_is_said(start, monkeypatch):
-    monkeypatch.setattr("harness.worker.walls", lambda folders, hidden: Walls())
-    worker = start("Calls", network=False)
-    assert not worker.offline and not worker.hides
-    assert worker.writes == ["anywhere"]
-
-
-def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeypatch):
-    if not walls([]).confined:
-        pytest.skip("this kernel has no Landlock")
-    for name in ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    asked = {"inside": "run/scratch/a", "outside": "toy.txt", "kept": "kept.txt"}
-    (tmp_path / "kept.txt").write_text("kept")
-    paths = {name: str(tmp_path / path) for name, path in asked.items()}
-    alone = start("Writes", network=False, paths=paths)
-    assert alone.writes == ["scratch"]
-    assert alone.card["notes"] == {
-        "inside": "written",
-        "outside": "PermissionError",
-        "kept": "PermissionError",
-        "temporary": str(tmp_path / "run/scratch"),
-        "shared memory": "written" if alone.offline else "PermissionError",
-    }
-    assert not os.path.exists("/dev/shm/un0bench-toy")
-    assert (tmp_path / "kept.txt").read_text() == "kept"
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
-    shared = start("Writes", network=False, paths={"cached": str(tmp_path / "cache/a")})
-    assert shared.writes == ["scratch", "NUMBA_CACHE_DIR"]
-    assert shared.card["notes"]["cached"] == "written"
-    assert start("Writes", paths=paths).card["notes"]["outside"] == "written"
-
-
-def test_a_worker_does_not_see_the_plan_of_its_audit(start, tmp_path):
-    if walls([]) != replace(walls([]), alone=True, confined=True):
-        pytest.skip("this machine allows no mounts of one's own")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/plan.json").write_text("the salt")
-    (tmp_path / "run/scratch").mkdir()
-    (tmp_path / "run/scratch/kept").write_text("of an earlier start")
-    alone = start("Reads", network=False, folder=str(tmp_path / "run"))
-    assert alone.hides
-    assert alone.card["notes"]["seen"] == ["scratch", "scratch/kept"]
-    assert alone.card["notes"]["unmounted"] is False
-    assert (tmp_path / "run/plan.json").read_text() == "the salt"
-    free = start("Reads", folder=str(tmp_path / "run"))
-    assert not free.hides
-    assert "plan.json" in free.card["notes"]["seen"]
 
 
 def test_frames_survive_a_round_trip():

@@ -1,16 +1,26 @@
 """Systems that cheat, each in one way; `Honest` is what they pretend to be."""
 
+import ctypes
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
+from toy_systems import Gated, Toy
 
-from harness.records import Failure, Prompt, Request, SystemCard
+from harness.records import Failure, Prompt, Request, SystemCard, WorkProfile
 from harness.systems.renderer import RendererSystem
+from harness.worker import write_frame
 from suites.proc.render import render
 from suites.proc.sets import load_set
 from suites.proc.train import draw_batch
@@ -139,6 +149,26 @@ class FasterByHeart(ByHeart):
 # Work that is done elsewhere, or later ----------------------------------------------------------
 
 
+class WorksOnInAThread(Toy):
+    """Goes on working in a thread when it has answered."""
+
+    def generate(self, requests):
+        def work():
+            until = time.monotonic() + 1.5
+            while time.monotonic() < until:
+                pass
+
+        threading.Thread(target=work, daemon=True).start()
+        return super().generate(requests)
+
+
+class WorksInAChild(Toy):
+    """Lets a child process burn processor time."""
+
+    def load(self):
+        self.child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+
+
 class WorksOnInAChild(Honest):
     """Has a child go on when all answers have been given."""
 
@@ -165,7 +195,131 @@ class BlankWhenAlone(Honest):
         return [BLANK] if len(requests) == 1 else super().generate(requests)
 
 
+# Words about oneself ----------------------------------------------------------------------------
+
+
+class TellsASmallShare(Honest):
+    """Says that next to nothing of it is active."""
+
+    def card(self):
+        return replace(super().card(), active={"parameter_bytes": 1e-5})
+
+
+class TellsLittleWork(Honest):
+    """Multiplies matrices, and tells of a single multiply-add."""
+
+    def generate(self, requests):
+        torch.ones(64, 64) @ torch.ones(64, 64)
+        return super().generate(requests)
+
+    def profile(self, requests):
+        little = {"all": 1}
+        return WorkProfile(
+            multiply_adds=little,
+            formats={"all": "float32"},
+            parameter_bytes=little,
+            batch_bytes=1,
+        )
+
+
+class ChangesItsWeights(Honest):
+    """Has other weights whenever it starts."""
+
+    def card(self):
+        return replace(super().card(), weights_sha256={"all": secrets.token_hex(8)})
+
+
+class ReplaysOtherPictures(Gated):
+    """Draws other pictures where nothing is decided."""
+
+    def replay(self, requests, stage):
+        images = self.generate(requests)
+        return images if stage == "whole" else [255 - image for image in images]
+
+
+class ReplaysInChildren(Gated):
+    """Has its work done by a child, which the worker's own clock does not see."""
+
+    def replay(self, requests, stage):
+        subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+        return self.generate(requests)
+
+
 # Hands on the instrument ------------------------------------------------------------------------
+
+
+class ForgesAnAnswer(Toy):
+    """Writes an answer of its own onto the wire."""
+
+    def generate(self, requests):
+        write_frame(int(sys.argv[2]), {"images": [5] * len(requests)})
+        return super().generate(requests)
+
+
+class CallsAnotherMachine(Toy):
+    """Asks another machine for its pictures; tells in its card whether one can be reached."""
+
+    def card(self):
+        found = sorted(name for _, name in socket.if_nameindex())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            try:
+                asking.connect(("192.0.2.1", 9))  # of a documentation network; nothing is sent
+                reached = True
+            except OSError:
+                reached = False
+        return SystemCard(
+            name="calls", height=64, width=64, notes={"links": found, "reached": reached}
+        )
+
+
+class WritesAnywhere(Toy):
+    """Tries to write to files; tells in its card what came of it."""
+
+    def __init__(self, *, paths):
+        super().__init__()
+        self.paths = paths
+
+    def card(self):
+        found = {name: self.tried(path) for name, path in self.paths.items()}
+        found["temporary"] = tempfile.gettempdir()
+        found["shared memory"] = self.tried("/dev/shm/un0bench-toy")
+        return SystemCard(name="writes", height=64, width=64, notes=found)
+
+    @staticmethod
+    def tried(path):
+        try:
+            with open(path, "r+" if os.path.exists(path) else "w"):
+                return "written"
+        except OSError as error:
+            return type(error).__name__
+
+
+class ReadsThePlan(Toy):
+    """Looks into the folder of the audit, and under what hides it; tells in its card."""
+
+    def __init__(self, *, folder):
+        super().__init__()
+        self.folder = folder
+
+    def card(self):
+        unmounted = ctypes.CDLL(None).umount2(self.folder.encode(), 2) == 0  # MNT_DETACH
+        found = sorted(str(p.relative_to(self.folder)) for p in Path(self.folder).rglob("*"))
+        notes = {"seen": found, "unmounted": unmounted}
+        return SystemCard(name="reads", height=64, width=64, notes=notes)
+
+
+class ReadsTheCategory(Toy):
+    """Notes what it is told of a request in its card."""
+
+    seen: list[str] = []
+
+    def generate(self, requests):
+        for r in requests:
+            self.seen.append(f"{r.prompt.category}|{r.prompt.spec}|{r.prompt.tags}|{r.prompt.id}")
+        return super().generate(requests)
+
+    def card(self):
+        return SystemCard(name="curious", height=64, width=64, notes={"seen": self.seen})
 
 
 class TurnsBackTheClock(Honest):

@@ -1,14 +1,7 @@
 """Toy systems and a toy meter for the tests of the worker, the main loop and whole audits."""
 
-import ctypes
 import os
-import socket
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +14,6 @@ from harness.records import (
     SystemCard,
     TraceRow,
 )
-from harness.worker import write_frame
 
 
 class Toy:
@@ -57,14 +49,6 @@ class Gated(Toy):
         return self.generate(requests)
 
 
-class GatedElsewhere(Gated):
-    """Draws other pictures where nothing is decided."""
-
-    def replay(self, requests, stage):
-        images = self.generate(requests)
-        return images if stage == "whole" else [255 - image for image in images]
-
-
 class GatedFails(Gated):
     """Answers a replay without an image, which costs next to nothing."""
 
@@ -75,66 +59,6 @@ class GatedFails(Gated):
 class GatedRaises(Gated):
     def replay(self, requests):  # the stage is missing
         return self.generate(requests)
-
-
-class GatedInChildren(Gated):
-    """Has its work done by a child, which the worker's own clock does not see."""
-
-    def replay(self, requests, stage):
-        subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
-        return self.generate(requests)
-
-
-class Calls(Toy):
-    """Asks another machine for its pictures; tells in its card whether one can be reached."""
-
-    def card(self):
-        found = sorted(name for _, name in socket.if_nameindex())
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            try:
-                asking.connect(("192.0.2.1", 9))  # of a documentation network; nothing is sent
-                reached = True
-            except OSError:
-                reached = False
-        return SystemCard(
-            name="calls", height=64, width=64, notes={"links": found, "reached": reached}
-        )
-
-
-class Writes(Toy):
-    """Tries to write to files; tells in its card what came of it."""
-
-    def __init__(self, *, paths):
-        super().__init__()
-        self.paths = paths
-
-    def card(self):
-        found = {name: self.tried(path) for name, path in self.paths.items()}
-        found["temporary"] = tempfile.gettempdir()
-        found["shared memory"] = self.tried("/dev/shm/un0bench-toy")
-        return SystemCard(name="writes", height=64, width=64, notes=found)
-
-    @staticmethod
-    def tried(path):
-        try:
-            with open(path, "r+" if os.path.exists(path) else "w"):
-                return "written"
-        except OSError as error:
-            return type(error).__name__
-
-
-class Reads(Toy):
-    """Looks into the folder of the audit, and under what hides it; tells in its card."""
-
-    def __init__(self, *, folder):
-        super().__init__()
-        self.folder = folder
-
-    def card(self):
-        unmounted = ctypes.CDLL(None).umount2(self.folder.encode(), 2) == 0  # MNT_DETACH
-        found = sorted(str(p.relative_to(self.folder)) for p in Path(self.folder).rglob("*"))
-        notes = {"seen": found, "unmounted": unmounted}
-        return SystemCard(name="reads", height=64, width=64, notes=notes)
 
 
 class Raises(Toy):
@@ -198,14 +122,6 @@ class Empty(Toy):
         return np.zeros((0, 64, 3), np.uint8)
 
 
-class Forger(Toy):
-    """Writes an answer of its own onto the wire."""
-
-    def generate(self, requests):
-        write_frame(int(sys.argv[2]), {"images": [5] * len(requests)})
-        return super().generate(requests)
-
-
 class NotANumber(Toy):
     def image(self, request):
         return Failure(reason=float("nan"))
@@ -229,40 +145,6 @@ class Chatty(Toy):
 class MissingWeights(Toy):
     def load(self):
         raise AssetError("no weights at /nowhere. Name a folder that exists.")
-
-
-class Curious(Toy):
-    """Notes what it is told of a request in its card."""
-
-    seen: list[str] = []
-
-    def generate(self, requests):
-        for r in requests:
-            self.seen.append(f"{r.prompt.category}|{r.prompt.spec}|{r.prompt.tags}|{r.prompt.id}")
-        return super().generate(requests)
-
-    def card(self):
-        return SystemCard(name="curious", height=64, width=64, notes={"seen": self.seen})
-
-
-class WithChild(Toy):
-    """Lets a child process burn processor time."""
-
-    def load(self):
-        self.child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-
-
-class WorksOn(Toy):
-    """Goes on working in a thread when it has answered."""
-
-    def generate(self, requests):
-        def work():
-            until = time.monotonic() + 1.5
-            while time.monotonic() < until:
-                pass
-
-        threading.Thread(target=work, daemon=True).start()
-        return super().generate(requests)
 
 
 class FlatMeter:
