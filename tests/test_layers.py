@@ -60,6 +60,8 @@ FLOORS = {
     "harness.state": 1.0,
     "harness.ceilings": 1.0,
     "harness.isolation": 1.0,
+    "harness.plain_yaml": 1.0,
+    "harness.signature": 3.05,
     "harness.counter": 3.05,
     "harness.stats": 1.0,
     "harness.protocols": 1.0,

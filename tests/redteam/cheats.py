@@ -282,7 +282,6 @@ class WritesAnywhere(Toy):
     def card(self):
         found = {name: self.tried(path) for name, path in self.paths.items()}
         found["temporary"] = tempfile.gettempdir()
-        found["shared memory"] = self.tried("/dev/shm/un0bench-toy")
         return SystemCard(name="writes", height=64, width=64, notes=found)
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -250,7 +251,8 @@ def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeyp
     asked = {"inside": "run/scratch/a", "outside": "toy.txt", "kept": "kept.txt"}
     (tmp_path / "kept.txt").write_text("kept")
     paths = {name: str(tmp_path / path) for name, path in asked.items()}
-    alone = start("WritesAnywhere", network=False, paths=paths)
+    memory = f"/dev/shm/un0bench-{secrets.token_hex(8)}"
+    alone = start("WritesAnywhere", network=False, paths={**paths, "shared memory": memory})
     assert alone.writes == ["scratch"]
     assert alone.card["notes"] == {
         "inside": "written",
@@ -259,7 +261,7 @@ def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeyp
         "temporary": str(tmp_path / "run/scratch"),
         "shared memory": "written" if alone.offline else "PermissionError",
     }
-    assert not os.path.exists("/dev/shm/un0bench-toy")
+    assert not os.path.exists(memory)
     assert (tmp_path / "kept.txt").read_text() == "kept"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     shared = start("WritesAnywhere", network=False, paths={"cached": str(tmp_path / "cache/a")})
