@@ -303,7 +303,8 @@ def _close(config: Mapping[str, Any], run: Path) -> None:
             bundle.write_bytes(run / name, module.render(run).encode())
             progress.advance(bar)
             progress.refresh()
-    shutil.rmtree(run / "partial", ignore_errors=True)
+    with contextlib.suppress(RecursionError):  # a system may nest its scratch as deep as it likes
+        shutil.rmtree(run / "partial", ignore_errors=True)
 
 
 def _facts(config: Mapping[str, Any], run: Path) -> dict[str, Any]:

@@ -65,7 +65,8 @@ __all__ = [
 
 OUTSIDE = ("manifest.json", "manifest.sig", "report.html", "report.md")  # not in the manifest
 REFERENCE = "features/reference.npy"
-MAX_ROWS, MAX_BYTES, MAX_PIXELS = 20_000_000, 1 << 32, 1 << 26  # of a table, a table, a picture
+MAX_ROWS, MAX_BYTES, MAX_PIXELS = 5_000_000, 1 << 30, 1 << 26  # of a table, a table, a picture
+ROWS_AT_ONCE = 1000
 
 
 def _schema(text: str) -> pa.Schema:
@@ -185,11 +186,14 @@ def write_manifest(run: Path, facts: Mapping[str, Any]) -> None:
 def file_hashes(run: Path) -> dict[str, dict[str, Any]]:
     """SHA-256 and size of every file that belongs in the manifest, by relative path."""
     files = {}
-    for path in sorted(run.rglob("*")):
-        name = path.relative_to(run).as_posix()
-        if path.is_file() and name not in OUTSIDE and not name.startswith("partial/"):
-            files[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
-    return files
+    for folder, folders, names in os.walk(run):
+        if Path(folder) == run and "partial" in folders:
+            folders.remove("partial")
+        for path in (Path(folder) / name for name in names):
+            name = path.relative_to(run).as_posix()
+            if path.is_file() and name not in OUTSIDE:
+                files[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    return dict(sorted(files.items()))
 
 
 # Names -----------------------------------------------------------------------------------------
@@ -268,14 +272,17 @@ def read_table(run: Path, name: str) -> list[dict[str, Any]]:
     path = run / f"{name}.parquet"
     try:
         with pq.ParquetFile(path) as table:
-            parts = [table.metadata.row_group(i) for i in range(table.num_row_groups)]
-            size = sum(part.total_byte_size for part in parts)
-            if table.metadata.num_rows > MAX_ROWS or size > MAX_BYTES:
-                raise InputError(
-                    f"{path} would unpack to {table.metadata.num_rows:,} rows in {size:,} bytes; "
-                    f"at most {MAX_ROWS:,} in {MAX_BYTES:,} are read."
-                )
-            return table.read().to_pylist()
+            rows: list[dict[str, Any]] = []
+            size = 0
+            for part in table.iter_batches(batch_size=ROWS_AT_ONCE):
+                size += part.nbytes
+                if table.metadata.num_rows > MAX_ROWS or size > MAX_BYTES:
+                    raise InputError(
+                        f"{path} would unpack to {table.metadata.num_rows:,} rows, in more than "
+                        f"{size:,} bytes; at most {MAX_ROWS:,} in {MAX_BYTES:,} are read."
+                    )
+                rows += part.to_pylist()
+            return rows
     except FileNotFoundError:
         raise InputError(f"{path} is missing. Is {run} a finished bundle?") from None
     except (pa.ArrowException, OSError) as error:

@@ -89,11 +89,14 @@ def challenged(published: PromptSet, nonce: str | None) -> PromptSet:
 def sealed(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The configuration with the nonces that draw unpublished prompts: those given, or new ones."""
     suite, challenge = config["suite"], config.get("challenge")
+    if challenge in ("off", False, None):
+        challenge = None
+    elif challenge is True or challenge == "on":
+        challenge = secrets.token_hex(16)
     if challenge and (suite.get("prompts") or suite["set"] == "sealed"):
         own = f"suite.prompts={suite['prompts']}" if suite.get("prompts") else "suite.set=sealed"
         raise ConfigError(f"challenge={challenge} with {own}; it is for a published set alone.")
-    drawn = secrets.token_hex(16) if challenge in ("on", True) else challenge
-    config = {**config, "challenge": None if drawn in ("off", False, None) else str(drawn)}
+    config = {**config, "challenge": None if challenge is None else str(challenge)}
     nonce = suite.get("nonce")
     if suite["set"] == "sealed" and suite.get("prompts"):
         raise ConfigError(

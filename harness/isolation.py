@@ -1,19 +1,23 @@
 """A process shut in, as far as Linux allows: what it can neither reach, see, write nor disturb.
 
-Namespaces of its own (user, network, mount, process) leave it no network, no process but its own
-and, where a folder is hidden, an empty one in its place. Landlock (kernel 5.13, `landlock(7)`),
-which children inherit and nobody sheds, leaves it its own folders to write in, and takes the right
-to mount. Both are set by this module run as a program, before anything else is imported: a thread
-that is there already would stay free.
+Namespaces of its own (user, network, mount, process, IPC) leave it no network, no process but its
+own, a file system that is read-only but for its own folders and, where one is hidden, an empty one
+in its place; a second user namespace inside keeps its root from lifting that. Landlock (kernel
+5.13, `landlock(7)`), which children inherit and nobody sheds, leaves it its own folders to write
+in, and takes the right to mount. All is set by this module run as a program, before anything else
+is imported: a thread that is there already would stay free.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,10 +33,17 @@ MAKING = sum(1 << bit for bit in range(4, 13))  # and removing: files, folders, 
 MOVING = 1 << 13  # between folders
 SCOPES = 0b11  # abstract sockets and signals
 SHARED = "/dev/shm"
-DEVICES = ("null", "zero", "full", "tty", "nvidia*", "dri/*", "kfd")
+SIGNALLED = 128  # and more: the exit code of what a signal ended
+DEVICES = (
+    *("null", "zero", "full", "tty", "nvidia*", "dri/*", "kfd", "accel*", "accel/*"),
+    *("dxg", "nvmap", "nvhost*"),  # of Windows' Linux, and of Jetson boards
+)
 
-NEW_MOUNTS, NEW_USER, NEW_PROCESSES, NEW_NETWORK = 1 << 17, 1 << 28, 1 << 29, 1 << 30
+NEW_MOUNTS, NEW_IPC, NEW_USER = 1 << 17, 1 << 27, 1 << 28
+NEW_PROCESSES, NEW_NETWORK = 1 << 29, 1 << 30
 BIND = 4096  # of mount
+MOUNT_SETATTR, HERE, RECURSIVE, READ_ONLY = 442, -100, 0x8000, 1
+KEYCTL = {"x86_64": 250, "aarch64": 219}  # another number on each
 DIE_WITH_PARENT, NO_NEW_PRIVILEGES = 1, 38  # of prctl
 
 
@@ -83,9 +94,12 @@ def main(arguments: Sequence[str]) -> None:
     folders = given[2:] if hidden else given
     own = list(folders)
     if "--alone" in flags:
-        own += _be_alone()
-    if hidden:
-        _hide(hidden, [path for path in folders if Path(path).is_relative_to(hidden)])
+        _be_alone()
+        own += _own_memory(folders)
+        if hidden:
+            _hide(hidden, [path for path in folders if Path(path).is_relative_to(hidden)])
+        _read_only([*own, "/proc"])
+        _step_in()
     if "--confined" in flags:
         _confine([*own, *(path for name in DEVICES for path in glob(f"/dev/{name}"))])
     os.execvp(command[0], command)
@@ -94,31 +108,75 @@ def main(arguments: Sequence[str]) -> None:
 # Namespaces ------------------------------------------------------------------------------------
 
 
-def _be_alone() -> list[str]:
-    """Goes on as the first process of new namespaces; this one waits, and ends as that one does.
-
-    Returns folders that are its own now: shared memory, for locks and arrays between its children.
-    """
-    users = (os.geteuid(), os.getegid())
-    _libc("unshare", NEW_USER | NEW_MOUNTS | NEW_PROCESSES | NEW_NETWORK)
-    Path("/proc/self/setgroups").write_text("deny")
-    for kind, own in zip(("uid", "gid"), users, strict=True):
-        Path(f"/proc/self/{kind}_map").write_text(f"0 {own} 1")
-    _libc("prctl", DIE_WITH_PARENT, signal.SIGKILL)
-    child = os.fork()
-    if child:
+def _be_alone() -> None:
+    """Goes on as the first process of new namespaces; this one waits, and ends as that one does."""
+    users = os.geteuid(), os.getegid()
+    _libc("unshare", NEW_USER | NEW_MOUNTS | NEW_PROCESSES | NEW_NETWORK | NEW_IPC)
+    _be_root(*users)
+    _libc("prctl", DIE_WITH_PARENT, signal.SIGKILL)  # after the change of rights, which clears it
+    if child := os.fork():
         os.closerange(3, 1 << 16)  # or the worker's pipes would outlive it
-        _, status = os.waitpid(child, 0)
-        if os.WIFSIGNALED(status):
-            os.kill(os.getpid(), os.WTERMSIG(status))
-        os._exit(os.waitstatus_to_exitcode(status))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code > SIGNALLED:
+            os.kill(os.getpid(), code - SIGNALLED)
+        os._exit(code if code >= 0 else 1)
     _libc("prctl", DIE_WITH_PARENT, signal.SIGKILL)
     with contextlib.suppress(OSError):  # a container that hides parts of /proc forbids another
         _mount("proc", "/proc", "proc", 0)
-    if not os.path.isdir(SHARED):
+    with contextlib.suppress(OSError, KeyError):  # nor shares it a keyring with the next
+        _libc("syscall", KEYCTL[os.uname().machine], 1, None)
+    with contextlib.suppress(OSError), socket.socket() as any_socket:  # local servers work
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 1))
+
+
+def _be_root(uid: int, gid: int) -> None:
+    """In a new user namespace: this user is root there, and nobody else is anybody."""
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+
+
+def _own_memory(folders: Sequence[str]) -> list[str]:
+    """Shared memory of its own, for locks and arrays between its children."""
+    if not os.path.isdir(SHARED) or any(Path(path).is_relative_to(SHARED) for path in folders):
         return []
     _mount("none", SHARED, "tmpfs", 0)
     return [SHARED]
+
+
+def _read_only(but: Sequence[str]) -> None:
+    """Everything is read-only but these; left to Landlock where the kernel is older than 5.12."""
+    with contextlib.suppress(OSError):
+        for path in but:
+            _mount(path, path, None, BIND)
+        _set_read_only("/", RECURSIVE, True)
+        for path in but:
+            _set_read_only(path, 0, False)
+
+
+def _set_read_only(path: str, flags: int, on: bool) -> None:
+    attributes = (ctypes.c_uint64 * 4)(READ_ONLY if on else 0, 0 if on else READ_ONLY, 0, 0)
+    _libc("syscall", MOUNT_SETATTR, HERE, path.encode(), flags, attributes, 32)
+
+
+def _step_in() -> None:
+    """Goes on as a child of the first process, with no right over its namespaces.
+
+    The first one ends when this one does, and everything in its namespaces with it.
+    """
+    if child := os.fork():
+        os.closerange(3, 1 << 16)
+        while True:
+            pid, status = os.wait()  # of orphans too
+            if pid == child:
+                code = os.waitstatus_to_exitcode(status)
+                os._exit(code if code >= 0 else SIGNALLED - code)
+    _libc("unshare", NEW_USER | NEW_MOUNTS)
+    _be_root(0, 0)
+    try:
+        os.chdir(os.getcwd())  # as it is seen from here
+    except OSError:
+        os.chdir("/")
 
 
 def _hide(folder: str, but: Sequence[str]) -> None:

@@ -165,11 +165,11 @@ class Session(Metering):
             max_s=self.plan.latency_limit_s,
         )
         window, served = self._metered(worker, "latency", number, work, batch=1)
-        nonce = secrets.token_hex(16)
-        self._keep_images(worker, draw_fillers(served, SCORED_ELSEWHERE, nonce))
+        drawn = draw_fillers(served, SCORED_ELSEWHERE, secrets.token_hex(16))
+        self._keep_images(worker, drawn)
         picked = draw_fillers(served, served.requests, "0")
         written = rows(picked, window=window.id, system=worker.name, core=False)
-        self._record(window, served, written, {"nonce": nonce})
+        self._record(window, served, written)
 
     def rates(self, worker: Worker) -> None:
         """Windows at a few batches, and two that are open to requests at random times (load.py)."""
@@ -257,11 +257,10 @@ class Session(Metering):
 
     def _record_drawn(self, worker: Worker, window: Window, served: Served) -> None:
         """Records a window beside the blocks with a few of its pictures, drawn by a nonce."""
-        nonce = secrets.token_hex(16)
-        picked = draw_fillers(served, SCORED_ELSEWHERE, nonce)
+        picked = draw_fillers(served, SCORED_ELSEWHERE, secrets.token_hex(16))
         self._keep_images(worker, picked)
         written = rows(picked, window=window.id, system=worker.name, core=False)
-        self._record(window, served, written, {"nonce": nonce})
+        self._record(window, served, written)
 
     def _keep_images(self, worker: Worker, picked: Sequence[tuple[Request, Any, int]]) -> None:
         with disk(self.run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 
 import numpy as np
@@ -32,7 +33,7 @@ def serve_open(
         answer = worker.generate(batch.requests)
         served.requests += len(batch.requests)
         served.failures += sum(isinstance(image, Failure) for image in answer.images)
-        served.keep(batch, answer)
+        served.keep(batch, answer, hashlib.sha256(answer.payload).hexdigest())
     time.sleep(max(0.0, served.start_ns / 1e9 + min_s - time.perf_counter_ns() / 1e9))
     served.end_ns = time.perf_counter_ns()
     cpu_after = worker.cpu_s()

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.attribute import PerImage, least_direct, per_image
 from harness.records import Boundary, Evidence, Method
-from harness.state import busy_elsewhere, unlike_states
+from harness.state import busy_elsewhere, uncharged, unlike_states
 from harness.stats import PILOT_PAIRS, Pairs, Ratio, pairs_to_decide, ratio_interval
 
 __all__ = ["MIN_WINDOW_S", "MeasuredRatio", "measured_ratio"]
@@ -116,6 +116,8 @@ def measured_ratio(evidence: Evidence, boundary: Boundary | None) -> MeasuredRat
         reason = "A meter states no accuracy, so its reading cannot decide."
     elif unlike := _unlike(slots, int(evidence.settings.get("processors") or 1)):
         reason = unlike
+    elif boundary is None and (lost := _uncharged(slots)):
+        reason = lost
     elif shortest < MIN_WINDOW_S * _SLACK:
         reason = (
             f"The shortest window lasted {shortest:.1f} s; at least {MIN_WINDOW_S:.0f} s decide."
@@ -155,6 +157,13 @@ def _unlike(slots: Mapping[tuple[int, str, str], list[dict[str, Any]]], processo
                 return f"In pair {pair + 1} {order} the machine was not the same for {system}: " + (
                     f"{'; '.join(found)}."
                 )
+    return ""
+
+
+def _uncharged(slots: Mapping[tuple[int, str, str], list[dict[str, Any]]]) -> str:
+    for system in dict.fromkeys(system for _, system, _ in slots):
+        if told := uncharged([r[0] for (_, s, _), r in slots.items() if s == system]):
+            return f"In the windows of {system} {told}."
     return ""
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "SYS",
     "Snapshot",
     "busy_elsewhere",
+    "uncharged",
     "process_cpu_s",
     "process_tree_cpu_s",
     "snapshot",
@@ -131,11 +132,27 @@ def busy_elsewhere(rows: Sequence[Mapping[str, Any]], processors: int) -> str:
     return "" if busy <= limit else f"{busy:.2f} processors were busy elsewhere, {limit:g} at most"
 
 
+def uncharged(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether others worked more than a tenth of what a system is charged; what to say, or "".
+
+    Children that nobody waits for are charged to nobody: what little a system seems to need may be
+    its own work, done by them.
+    """
+    known = [r for r in rows if None not in (r["foreign_cpu_s"], r["cpu_s"])]
+    foreign_s, own_s = (sum(row[key] for row in known) for key in ("foreign_cpu_s", "cpu_s"))
+    if sum(row["duration_s"] for row in known) < SHORTEST_S or foreign_s <= FOREIGN * own_s:
+        return ""
+    return (
+        f"{foreign_s:.2f} s of processor time were nobody's, beside {own_s:.2f} s that it is "
+        f"charged; a tenth at most"
+    )
+
+
 def process_tree_cpu_s(pid: int, *, proc: Path = PROC) -> float | None:
     """Processor seconds of a process, its live descendants, and the children each has reaped.
 
-    Steps of a clock tick (10 ms). None where there is no such process, or no /proc. A process
-    that cut itself off from its parent is not seen here; it shows as foreign time.
+    Steps of a clock tick (10 ms). None where there is no such process, or no /proc. Children that
+    nobody waits for are lost with their end; they show as foreign time.
     """
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}

@@ -25,7 +25,7 @@ from harness.metrics.verified import Verified
 from harness.records import Request
 from reports import html, markdown
 from suites.claims import load_claims_file
-from suites.proc.sets import sealed_set, to_jsonl, unpublished
+from suites.proc.sets import load_set, sealed_set, to_jsonl, unpublished
 
 __all__ = ["TOLERANCE", "verify"]
 
@@ -109,8 +109,16 @@ def _prompts(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
         suite.get("prompts") or prompts != to_jsonl(sealed_set(str(suite["nonce"])).prompts)
     ):
         yield "prompts.jsonl: not the sealed set that the nonce of config.yaml draws"
-    if challenge and not prompts.endswith(to_jsonl(unpublished(str(challenge)))):
-        yield "prompts.jsonl: without the prompts that the challenge of config.yaml draws"
+    if bool(challenge) != bool(bundle.read_json(run / "settings.json").get("challenge")):
+        yield "settings.json: tells of a challenge, or of none, where config.yaml does not"
+    if challenge:
+        published, drawn = load_set(suite["set"]).prompts, unpublished(str(challenge))
+        if prompts != to_jsonl((*published, *drawn)):
+            yield "prompts.jsonl: not the prompts that the challenge of config.yaml asks"
+        known = {prompt.id for prompt in published}
+        for row in bundle.read_table(run, "requests"):
+            if (row["prompt_id"] in known) != row["core"]:
+                yield f"requests.parquet: request {row['request']} is not of the challenge's part"
 
 
 def _derived(run: Path, manifest: dict[str, Any]) -> Iterator[str]:

@@ -70,9 +70,8 @@ class Served:
     def duration_s(self) -> float:
         return (self.end_ns - self.start_ns) / 1e9
 
-    def keep(self, batch: Batch, answer: Answer) -> None:
-        """Hashes a filler's bytes; keeps its images for the draw, while there is room for them."""
-        digest = hashlib.sha256(answer.payload).hexdigest()
+    def keep(self, batch: Batch, answer: Answer, digest: str) -> None:
+        """Keeps a filler's hash, and its images for the draw while there is room for them."""
         self.fillers.append((batch, answer, digest))
         self.kept_bytes += len(answer.payload)
         if self.kept_bytes > KEEP_BYTES:
@@ -137,13 +136,15 @@ def serve(
         answer = worker.generate(batch.requests)
         served.requests += len(batch.requests)
         served.failures += sum(isinstance(image, Failure) for image in answer.images)
+        digest = hashlib.sha256(answer.payload).hexdigest()  # of core too: a pause would tell it
         if batch.core:
             left -= 1
             core, (batch, answer) = _parted(batch, answer)
             served.core.append(core)
             if not batch.requests:
                 continue
-        served.keep(batch, answer)
+            digest = hashlib.sha256(answer.payload).hexdigest()
+        served.keep(batch, answer, digest)
     served.end_ns = time.perf_counter_ns()
     cpu_after = worker.cpu_s()
     if cpu_before is not None and cpu_after is not None:
@@ -155,8 +156,8 @@ def left_behind(worker: Worker, served: Served) -> str:
     """What voids a window: that its process tree works on when all answers were given; or "".
 
     Threads that wait for more may spin a moment, because nothing more was asked; whoever works on
-    when they sleep has work left. A process that cut itself off from the tree is not seen here: it
-    shows as foreign time.
+    when they sleep has work left. Children that nobody waits for are not seen here: they show as
+    foreign time.
     """
     time.sleep(SETTLE_S)
     settled_s = worker.cpu_s()

@@ -49,6 +49,7 @@ __all__ = ["Answer", "Worker", "build", "main", "plain"]
 LENGTHS = struct.Struct(">II")
 PIPE_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 26
+SWEEPS = 50
 CACHES = ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")  # of compilers
 
 # The parent's side -----------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class Worker:
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
                 [*shut_in.prefix, sys.executable, "-m", "harness.worker"]
-                + [str(child_in), str(child_out), str(os.getpid())],
+                + [str(child_in), str(child_out), "1" if shut_in.alone else str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -121,6 +122,7 @@ class Worker:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **own},
             )
+        os.set_blocking(self._out, False)
         self.pid = self.process.pid
         os.close(child_in)
         os.close(child_out)
@@ -130,8 +132,8 @@ class Worker:
         self._doing = "loading"
         start = time.perf_counter_ns()
         reply, _ = self._ask({"op": "load", "system": self.config})
-        if self.offline:  # the process that was started waits for the worker, its only child
-            self.pid = self._descendants()[0].pid
+        if self.offline:  # behind one that waits for it outside, and the first one inside
+            self.pid = self._behind(self.process.pid, 2)
         self.card, self.replays = reply["card"], reply.get("replays") is True
         return (time.perf_counter_ns() - start) / 1e9
 
@@ -161,9 +163,17 @@ class Worker:
         return dict(self._ask({"op": "work", "requests": wire})[0]["work"])
 
     def stop(self) -> None:
-        """Stops the whole process tree, so that it costs nothing while the other one works."""
-        self._signal(signal.SIGSTOP)
+        """Stops the whole process tree, so that it costs nothing while the other one works.
+
+        Raises SystemFailed where processes come and go too fast to be stopped.
+        """
         self.stopped = True
+        for _ in range(SWEEPS):
+            self._signal(signal.SIGSTOP)
+            if all(map(_still, self._descendants())):
+                return
+            time.sleep(0.001)
+        raise self._failed("its processes do not stop")
 
     def cont(self) -> None:
         self._signal(signal.SIGCONT)
@@ -227,10 +237,18 @@ class Worker:
         except psutil.Error:
             return []
 
+    def _behind(self, pid: int, generations: int) -> int:
+        for _ in range(generations):
+            try:
+                pid = psutil.Process(pid).children()[0].pid
+            except (psutil.Error, IndexError):
+                raise self._failed(self._death()) from None
+        return pid
+
     def _ask(self, header: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         deadline = time.monotonic() + self.timeout_s
         try:
-            write_frame(self._out, header)
+            write_frame(self._out, header, deadline=deadline)
             reply, payload = read_frame(self._in, deadline)
         except TimeoutError:
             self._signal(signal.SIGKILL)
@@ -314,6 +332,13 @@ class Worker:
         return next((row[:300] for row in reversed(rows) if row), "")
 
 
+def _still(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
+    except psutil.Error:  # it ended
+        return True
+
+
 def _own_caches(scratch: Path, shared: Sequence[str]) -> dict[str, str]:
     """Where a worker's temporary files and compiled code go: its scratch, or a cache it shares."""
     found = {key: str(Path(os.environ[key]).absolute()) for key in shared}
@@ -327,12 +352,22 @@ def _own_caches(scratch: Path, shared: Sequence[str]) -> dict[str, str]:
 # The wire --------------------------------------------------------------------------------------
 
 
-def write_frame(fd: int, header: Mapping[str, Any], payload: bytes = b"") -> None:
-    """Writes one frame; raises OSError when the other end is gone."""
+def write_frame(
+    fd: int, header: Mapping[str, Any], payload: bytes = b"", *, deadline: float | None = None
+) -> None:
+    """Writes one frame. Raises OSError when the other end is gone, TimeoutError past the deadline.
+
+    The deadline (s) is kept where the pipe does not block.
+    """
     head = json.dumps(header, allow_nan=False).encode()
     view = memoryview(LENGTHS.pack(len(head), len(payload)) + head + payload)
     while view:
-        view = view[os.write(fd, view) :]
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([], [fd], [], wait_s)[1]:
+                raise TimeoutError from None
 
 
 def read_frame(fd: int, deadline: float | None = None) -> tuple[dict[str, Any], bytes]:
@@ -408,7 +443,7 @@ def _end_with_parent(parent: int) -> None:
         libc = ctypes.CDLL(None)
         libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         libc.prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
-        if os.getppid() not in (parent, 0):  # 0: it is outside this process's namespace
+        if os.getppid() != parent:
             sys.exit(0)
 
 

@@ -37,18 +37,25 @@ def filler_differs(table: Table, system: str) -> str:
 
 
 def elsewhere_differs(table: Table, system: str) -> str:
-    """The same of requests that came alone, at other batches or at random times."""
-    found = _differs(table, system, "elsewhere")
+    """The same of requests that came alone, at other batches or at random times.
+
+    Of those that were answered: a failure there costs its latency. A challenge asks unpublished
+    prompts there, as filler does.
+    """
+    beside: Part = "filler" if table.evidence.settings.get("challenge") else "core"
+    found = _differs(table, system, "elsewhere", beside, answered=True)
     return found and (
         f"{system} drew otherwise where only its time counted: {found}, so latency and load are "
         "not of what was scored"
     )
 
 
-def _differs(table: Table, system: str, part: Part) -> str:
+def _differs(
+    table: Table, system: str, part: Part, beside: Part = "core", *, answered: bool = False
+) -> str:
     for metric in ("verified", "clip"):
-        core = table.by_prompt(system, metric)
-        other = table.by_prompt(system, metric, part=part)
+        core = table.by_prompt(system, metric, part=beside, answered=answered)
+        other = table.by_prompt(system, metric, part=part, answered=answered)
         if core is None or other is None or min(len(core), len(other)) < _FEWEST_PROMPTS:
             continue
         difference, p = welch(list(core.values()), list(other.values()))
@@ -64,7 +71,7 @@ def pace(evidence: Evidence, system: str, alpha: float = ALPHA) -> Interval | No
         if row["system"] == system and row["latency_ns"]:
             parts = times.setdefault(row["window"], {True: set(), False: set()})
             parts[bool(row["core"])].add(row["latency_ns"])
-    blocks = {row["window"] for row in evidence.windows if row["kind"] == "block"}
+    blocks = {r["window"] for r in evidence.windows if r["kind"] == "block" and not r["void"]}
     logs = [
         math.log(statistics.median(parts[True]) / statistics.median(parts[False]))
         for window, parts in times.items()
@@ -78,12 +85,17 @@ def pace(evidence: Evidence, system: str, alpha: float = ALPHA) -> Interval | No
 
 
 def hurried(table: Table, system: str) -> str:
-    """That a system answered core slower or faster than filler; empty where it did not."""
+    """That a system answered core slower or faster than filler; empty where it did not.
+
+    Under a challenge faster alone: what remembers captions meets the few drawn ones more often.
+    """
     evidence = table.evidence
     found = pace(evidence, system, _TOLD_APART / 2)
     if found is None or found.low is None or found.high is None:
         return ""
     if found.low <= 1 <= found.high or abs(math.log(found.estimate)) < _HURRY:
+        return ""
+    if evidence.settings.get("challenge") and found.estimate > 1:
         return ""
     return (
         f"{system} answered {_kinds(evidence)} requests unlike: those took {found.estimate:.2f} "

@@ -89,12 +89,22 @@ class Table:
         return [row for row in self.rows(system) if row.category not in APART]
 
     def by_prompt(
-        self, system: str, metric: str, category: str = "all", *, part: Part = "core"
+        self,
+        system: str,
+        metric: str,
+        category: str = "all",
+        *,
+        part: Part = "core",
+        answered: bool = False,
     ) -> dict[str, float] | None:
-        """Mean of a metric by prompt; None where a request that did not fail has no value."""
+        """Mean of a metric by prompt; None where a request that did not fail has no value.
+
+        `answered`: of those alone that did not fail.
+        """
+        rows = [row for row in self.rows(system, part=part) if not (answered and row.failed)]
         rows = [
             row
-            for row in self.rows(system, part=part)
+            for row in rows
             if (row.category not in APART if category == "all" else row.category == category)
         ]
         values = [

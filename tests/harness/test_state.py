@@ -5,7 +5,14 @@ import sys
 import pytest
 from fake_machine import write
 
-from harness.state import busy_elsewhere, process_tree_cpu_s, snapshot, state, unlike_states
+from harness.state import (
+    busy_elsewhere,
+    process_tree_cpu_s,
+    snapshot,
+    state,
+    uncharged,
+    unlike_states,
+)
 
 HZ = os.sysconf("SC_CLK_TCK")
 
@@ -131,3 +138,10 @@ def test_what_others_do_is_judged_over_all_windows_and_by_the_size_of_the_machin
     told = busy_elsewhere([row(foreign_cpu_s=0.6)] * 8, 2)
     assert told == "0.12 processors were busy elsewhere, 0.1 at most"
     assert busy_elsewhere([row(foreign_cpu_s=0.6)] * 8, 64) == ""
+
+
+def test_work_that_is_nobodys_is_held_against_what_is_charged():
+    assert uncharged([row(cpu_s=5.0, foreign_cpu_s=0.3)] * 8) == ""
+    told = uncharged([row(cpu_s=0.1, foreign_cpu_s=0.3)] * 8)
+    assert told.startswith("2.40 s of processor time were nobody's, beside 0.80 s")
+    assert uncharged([row(cpu_s=None, foreign_cpu_s=0.3)] * 8) == ""

@@ -301,9 +301,11 @@ class ReadsThePlan(Toy):
         self.folder = folder
 
     def card(self):
-        unmounted = ctypes.CDLL(None).umount2(self.folder.encode(), 2) == 0  # MNT_DETACH
+        libc, above = ctypes.CDLL(None), os.path.dirname(self.folder).encode()
+        unmounted = libc.umount2(self.folder.encode(), 2) == 0  # MNT_DETACH
+        cloned = libc.syscall(428, -100, above, 1) >= 0  # open_tree: the folder above, bare
         found = sorted(str(p.relative_to(self.folder)) for p in Path(self.folder).rglob("*"))
-        notes = {"seen": found, "unmounted": unmounted}
+        notes = {"seen": found, "unmounted": unmounted, "cloned": cloned}
         return SystemCard(name="reads", height=64, width=64, notes=notes)
 
 

@@ -114,7 +114,7 @@ def test_what_is_known_by_heart_fails_a_challenge(tmp_path):
     assert len(config["challenge"]) == 32
     assert "Challenge, verified on" in (tmp_path / "heart" / "report.md").read_text()
     bundle.write_yaml(tmp_path / "heart" / "config.yaml", {**config, "challenge": "another"})
-    assert any("the challenge of config.yaml draws" in line for line in verify(tmp_path / "heart"))
+    assert any("the challenge of config.yaml asks" in line for line in verify(tmp_path / "heart"))
 
 
 def test_what_is_faster_by_heart_is_named(tmp_path):
@@ -254,10 +254,11 @@ def test_a_worker_writes_under_its_scratch_folder_alone(start, tmp_path, monkeyp
     memory = f"/dev/shm/un0bench-{secrets.token_hex(8)}"
     alone = start("WritesAnywhere", network=False, paths={**paths, "shared memory": memory})
     assert alone.writes == ["scratch"]
+    refused = "OSError" if alone.offline else "PermissionError"  # read-only, or not allowed
     assert alone.card["notes"] == {
         "inside": "written",
-        "outside": "PermissionError",
-        "kept": "PermissionError",
+        "outside": refused,
+        "kept": refused,
         "temporary": str(tmp_path / "run/scratch"),
         "shared memory": "written" if alone.offline else "PermissionError",
     }
@@ -280,7 +281,7 @@ def test_a_worker_does_not_see_the_plan_of_its_audit(start, tmp_path):
     alone = start("ReadsThePlan", network=False, folder=str(tmp_path / "run"))
     assert alone.hides
     assert alone.card["notes"]["seen"] == ["scratch", "scratch/kept"]
-    assert alone.card["notes"]["unmounted"] is False
+    assert alone.card["notes"]["unmounted"] is alone.card["notes"]["cloned"] is False
     assert (tmp_path / "run/plan.json").read_text() == "the salt"
     free = start("ReadsThePlan", folder=str(tmp_path / "run"))
     assert not free.hides
@@ -308,6 +309,21 @@ def test_little_work_that_is_told_is_counted(start):
     work = start("TellsLittleWork", network=False).work(asked()[:2])
     assert work["told"]["multiply_adds"] == {"all": 1}
     assert sum(work["counted"]["multiply_adds"].values()) * work["batch"] >= 64**3
+
+
+def test_work_that_is_charged_to_nobody_supports_nothing():
+    time_1000x = claim(id="time-1000x", quantity="processor_time", boundary=None)
+    found = evidence(ratio=5000.0)
+    (honest,) = judged(found, time_1000x)
+    hidden = [
+        {**row, "cpu_s": 0.1, "requests": 20_000, "foreign_cpu_s": 0.9}
+        if row["system"] == "un0"
+        else row
+        for row in found.windows
+    ]
+    (verdict,) = judged(replace(found, windows=hidden), time_1000x)
+    assert (honest.outcome, verdict.outcome) == ("supported", "not_measured")
+    assert "were nobody's" in " ".join(verdict.reasons)
 
 
 def test_weights_that_change_between_starts_are_refused(tmp_path, capsys):

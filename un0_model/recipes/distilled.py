@@ -93,8 +93,8 @@ def _asked(size: dict[str, Any], leg: Leg) -> tuple[list[str], Tensor]:
     for first in range(0, size["pairs"], size["chunk"]):
         rng = np.random.default_rng([leg.seed, first])
         texts += draw_batch(rng, size["chunk"])[1]
-        drawn = rng.standard_normal((size["chunk"], dense.LATENTS, 8, 8), dtype=np.float32)
-        noise.append(torch.from_numpy(drawn))
+        some = rng.standard_normal((size["chunk"], dense.LATENTS, 8, 8), dtype=np.float32)
+        noise.append(torch.from_numpy(some))
     return texts, torch.cat(noise)
 
 
