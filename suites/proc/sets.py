@@ -43,6 +43,7 @@ __all__ = [
     "sealed_set",
     "select",
     "to_jsonl",
+    "unpublished",
     "write_sets",
 ]
 
