@@ -50,14 +50,16 @@ APART = ("emblem",)  # categories that no pooled figure includes
 class Row:
     """One scored request of a system; `index` is its row among the system's features.
 
-    `part` is core, or the drawn filler of block windows, or what was drawn elsewhere: alone, at
-    other batches, at random times.
+    `pair` is the pair of blocks, so the start of the system, that drew it. `part` is core, or the
+    drawn filler of block windows, or what was drawn elsewhere: alone, at other batches, at random
+    times.
     """
 
     index: int
     prompt: str
     seed: int
     category: str
+    pair: int | None
     part: Part
     failed: bool
     values: dict[str, float]
@@ -301,6 +303,7 @@ def _rows_by_system(evidence: Evidence) -> dict[str, list[Row]]:
             prompt=request["prompt_id"],
             seed=int(request["seed"]),
             category=evidence.prompts[request["prompt_id"]].category,
+            pair=None if window is None else window["pair"],
             part="elsewhere" if kind in ELSEWHERE else "core" if in_core else "filler",
             failed=bool(request["failure"]),
             values=scored,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from made_evidence import VERIFIED, claim, evidence, judged
 
@@ -13,14 +14,22 @@ QUALITY = claim(
 )
 
 
-def hashed(found, picture):
-    """Every request twice, its picture named by a function of system, prompt and repetition."""
+def hashed(found, picture, spread=1.0):
+    """Every request twice, its picture named by a function of system, prompt and repetition.
+
+    Among features the second lies so far from the first.
+    """
+    rng = np.random.default_rng(5)
     rows = [
         {**row, "request": row["request"] + 1000 * i, "image_sha256": picture(row, i)}
         for row in found.requests
         for i in (0, 1)
     ]
-    return replace(found, requests=rows)
+    features = {
+        name: np.repeat(one, 2, axis=0) + spread * rng.normal(size=(2 * len(one), one.shape[1]))
+        for name, one in found.features.items()
+    }
+    return replace(found, requests=rows, features=features)
 
 
 def honest(row, repetition):
@@ -59,3 +68,8 @@ def test_pictures_that_seldom_repeat_are_no_cheat(picture):
 def test_too_few_repeated_prompts_say_nothing():
     few = hashed(evidence(n=20), ignores_the_seed)
     assert "ignores the seed" not in reasons(few, QUALITY)[1]
+
+
+def test_a_table_with_noise_of_the_seeds_is_named():
+    assert "but for noise" in reasons(hashed(evidence(), honest, spread=0.01), QUALITY)[1]
+    assert "ignores the seed" not in reasons(hashed(evidence(), honest), QUALITY)[1]
