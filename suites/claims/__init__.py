@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -18,6 +19,7 @@ __all__ = ["claim_ids", "claims_bytes", "load_claims", "load_claims_file"]
 
 _FOLDER = Path(__file__).parent
 _MAX_BYTES = 256 * 1024
+METRICS = ("verified", "clip", "frechet", "recall")
 _BARS = ("verified", "frechet_share")
 
 
@@ -163,11 +165,12 @@ def _words(hint: Any) -> str:
 def _decidable(claim: Claim, path: Path) -> None:
     """Refuses a claim whose numbers cannot decide anything."""
     ratio = claim.quantity in ("energy", "processor_time")
+    most = 1.0 if claim.quantity in ("active_fraction", "gate_share") else math.inf
     problems = {
-        "threshold": claim.quantity != "quality" and not (claim.threshold or 0) > 0,
         "direction": (claim.quantity != "quality" and claim.direction is None)
         or (claim.quantity == "gate_share" and claim.direction != "at_most"),
-        "boundary": claim.quantity == "energy" and claim.boundary is None,
+        "threshold": claim.quantity != "quality" and not 0 < (claim.threshold or 0) < most,
+        "boundary": (claim.quantity == "energy") != (claim.boundary is not None),
         "endpoints": claim.quantity == "quality" and not claim.endpoints,
         "min_pairs": ratio and claim.min_pairs < 6,
         "alpha": claim.alpha != 0.025,
@@ -175,11 +178,13 @@ def _decidable(claim: Claim, path: Path) -> None:
     for key, wrong in problems.items():
         if wrong:
             remedy = {
-                "threshold": "write a number above 0",
+                "threshold": "write a number above 0" + (", and below 1" if most == 1 else ""),
                 "direction": "write at_most"
                 if claim.quantity == "gate_share"
                 else "write at_least or at_most",
-                "boundary": "write device, node or facility",
+                "boundary": "write device, node or facility"
+                if claim.quantity == "energy"
+                else "leave it out, joules alone have one",
                 "endpoints": "list at least one endpoint",
                 "min_pairs": "write 6 or more; the interval is made from six pilot pairs",
                 "alpha": "write 0.025, the one-sided level of every interval here",
@@ -187,10 +192,14 @@ def _decidable(claim: Claim, path: Path) -> None:
             found = getattr(claim, key)
             raise InputError(f"{path}: a {claim.quantity} claim with {key} {found!r}; {remedy}.")
     for endpoint in claim.endpoints:
-        if endpoint.margin <= 0:
+        if endpoint.metric not in METRICS:
             raise InputError(
-                f"{path}: the margin of {endpoint.metric} is {endpoint.margin}; "
-                "write a number above 0."
+                f"{path}: unknown metric {endpoint.metric!r}{_nearest(endpoint.metric, METRICS)}."
+            )
+        if not 0 < endpoint.margin < 1:
+            raise InputError(
+                f"{path}: the margin of {endpoint.metric} is {endpoint.margin:g}; "
+                "write a share of 1, as in 0.03 for 3 points."
             )
         if (endpoint.kind == "frechet") != (endpoint.metric == "frechet"):
             raise InputError(

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_evidence import ENDPOINTS, VERIFIED, D, claim, evidence, judged, parts
 
 from harness import quality
@@ -257,6 +259,28 @@ def test_worse_evidence_never_improves_the_outcome():
         ]
         assert ranks == sorted(ranks, reverse=True), steps
         assert ranks[0] > ranks[-1]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    better=st.tuples(st.floats(400, 3000), st.floats(0.4, 0.99)),
+    loss=st.tuples(st.floats(0, 0.8), st.floats(0, 0.4)),
+    asked=st.sampled_from([500.0, 1000.0]),
+)
+def test_a_verdict_never_gets_better_when_evidence_gets_worse(better, loss, asked):
+    ratio, right = better
+    series = (
+        better,
+        (ratio * (1 - loss[0]), right),
+        (ratio * (1 - loss[0]), right - loss[1]),
+    )
+    for endpoints in ((), VERIFIED):
+        wanted = claim(threshold=asked, endpoints=endpoints)
+        ranks = [
+            GOODNESS[judged(evidence(n=200, controls=False, ratio=r, ours=q), wanted)[0].outcome]
+            for r, q in series
+        ]
+        assert ranks == sorted(ranks, reverse=True), series
 
 
 def test_taking_evidence_away_never_supports():

@@ -1,6 +1,7 @@
 """Claim files are plain data with fixed numbers; a wrong one is refused by name."""
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,12 +81,12 @@ def test_an_unknown_claim_names_the_nearest():
         (
             (
                 "threshold: 10",
-                "threshold: 10\nendpoints: [{metric: clip, kind: frechet, margin: 1}]",
+                "threshold: 10\nendpoints: [{metric: clip, kind: frechet, margin: 0.1}]",
             ),
             "goes with the metric frechet",
         ),
         *(
-            (("threshold: 10", f"threshold: 10\nendpoints: [{{{text}, margin: 1}}]"), words)
+            (("threshold: 10", f"threshold: 10\nendpoints: [{{{text}, margin: 0.1}}]"), words)
             for text, words in (
                 ("metric: verified, kind: relative", "only clip has a scale"),
                 ("metric: recall, kind: relative", "only clip has a scale"),
@@ -98,6 +99,22 @@ def test_an_unknown_claim_names_the_nearest():
             "nearest known is verified",
         ),
         (("id: mine", "- id: mine"), "claim.yaml"),
+        (("threshold: 10", "threshold: 10\nboundary: node"), "joules alone have one"),
+        (("processor_time", "active_fraction"), "above 0, and below 1"),
+        (
+            (
+                "threshold: 10",
+                "threshold: 10\nendpoints: [{metric: clip, kind: relative, margin: 5}]",
+            ),
+            "0.03 for 3 points",
+        ),
+        (
+            (
+                "threshold: 10",
+                "threshold: 10\nendpoints: [{metric: joules, kind: difference, margin: 0.1}]",
+            ),
+            "unknown metric 'joules'",
+        ),
     ],
 )
 def test_a_wrong_claim_is_refused_with_file_key_and_remedy(tmp_path, change, words):
@@ -129,3 +146,47 @@ def test_any_bytes_load_or_are_refused_as_input(tmp_path_factory, content):
     except InputError:
         return
     assert all(claim.threshold is None or claim.threshold > 0 for claim in found)
+
+
+WRITTEN = st.fixed_dictionaries(
+    {
+        "id": st.just("mine"),
+        "statement": st.just("So many times."),
+        "quantity": st.sampled_from(
+            ["energy", "processor_time", "latency", "active_fraction", "gate_share", "quality"]
+        ),
+        "direction": st.sampled_from(["at_least", "at_most"]),
+        "threshold": st.sampled_from([-1, 0, 0.001, 0.9, 3, 1000]),
+    },
+    optional={
+        "boundary": st.sampled_from(["device", "node", "facility", "cpu"]),
+        "endpoints": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "metric": st.sampled_from(["verified", "clip", "frechet", "recall", "joules"]),
+                    "kind": st.sampled_from(["difference", "superiority", "relative", "frechet"]),
+                    "margin": st.sampled_from([0.03, 0.1, 3, 5]),
+                }
+            ),
+            max_size=2,
+        ),
+    },
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(WRITTEN)
+def test_units_and_boundaries_cannot_be_mixed(tmp_path_factory, fields):
+    path = tmp_path_factory.mktemp("claims") / "mine.yaml"
+    path.write_text(yaml.safe_dump(fields))
+    try:
+        (claim,) = load_claims_file(path)
+    except InputError:
+        return
+    assert (claim.boundary is not None) == (claim.quantity == "energy")
+    if claim.quantity in ("active_fraction", "gate_share"):
+        assert 0 < claim.threshold < 1
+    for endpoint in claim.endpoints:
+        assert 0 < endpoint.margin < 1 and endpoint.metric != "joules"
+        assert (endpoint.kind == "frechet") == (endpoint.metric == "frechet")
+        assert endpoint.kind != "relative" or endpoint.metric == "clip"
