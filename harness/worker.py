@@ -1,14 +1,9 @@
-"""The process a system runs in, and its wire format.
+"""The process a system runs in.
 
 The parent holds a `Worker`; the child is `python -m harness.worker`, exec'd in a session of its
-own. Between them go frames on two dedicated pipes:
-
-    8 bytes   length of the header, length of the payload (big-endian uint32 each)
-    header    JSON
-    payload   raw bytes: the images of one batch, uint8, one after the other
-
-Frames are never pickles. A request on the wire is [opaque number, text, seed]: the system sees
-neither category nor spec, and cannot tell what will be scored. What it prints goes to a log file.
+own. Between them go frames on two dedicated pipes (wire.py). A request on the wire is [opaque
+number, text, seed]: the system sees neither category nor spec, and cannot tell what will be scored.
+What it prints goes to a log file.
 """
 
 from __future__ import annotations
@@ -19,11 +14,8 @@ import dataclasses
 import difflib
 import fcntl
 import inspect
-import json
 import os
-import select
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -43,12 +35,11 @@ from harness.isolation import Walls, walls
 from harness.protocols import Replays
 from harness.records import Failure, Prompt, Request
 from harness.state import process_cpu_s, process_tree_cpu_s
+from harness.wire import read_frame, write_frame
 
 __all__ = ["Answer", "Worker", "build", "main", "plain"]
 
-LENGTHS = struct.Struct(">II")
 PIPE_BYTES = 1 << 20
-MAX_HEADER_BYTES = 1 << 26
 SWEEPS = 50
 CACHES = ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")  # of compilers
 
@@ -347,53 +338,6 @@ def _own_caches(scratch: Path, shared: Sequence[str]) -> dict[str, str]:
     for key in ("TMPDIR", *shared):
         Path(found[key]).mkdir(parents=True, exist_ok=True)
     return found
-
-
-# The wire --------------------------------------------------------------------------------------
-
-
-def write_frame(
-    fd: int, header: Mapping[str, Any], payload: bytes = b"", *, deadline: float | None = None
-) -> None:
-    """Writes one frame. Raises OSError when the other end is gone, TimeoutError past the deadline.
-
-    The deadline (s) is kept where the pipe does not block.
-    """
-    head = json.dumps(header, allow_nan=False).encode()
-    view = memoryview(LENGTHS.pack(len(head), len(payload)) + head + payload)
-    while view:
-        try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not select.select([], [fd], [], wait_s)[1]:
-                raise TimeoutError from None
-
-
-def read_frame(fd: int, deadline: float | None = None) -> tuple[dict[str, Any], bytes]:
-    """Reads one frame. Raises EOFError, ValueError, and TimeoutError past the deadline (s)."""
-    head_bytes, payload_bytes = LENGTHS.unpack(_read(fd, LENGTHS.size, deadline))
-    if head_bytes > MAX_HEADER_BYTES:
-        raise ValueError(f"a header of {head_bytes} bytes")
-    header = json.loads(_read(fd, head_bytes, deadline))
-    if not isinstance(header, dict):
-        raise ValueError("the header is no JSON object")
-    return header, _read(fd, payload_bytes, deadline)
-
-
-def _read(fd: int, count: int, deadline: float | None) -> bytes:
-    chunks, left = [], count
-    while left:
-        if deadline is not None:
-            wait_s = deadline - time.monotonic()
-            if wait_s <= 0 or not select.select([fd], [], [], wait_s)[0]:
-                raise TimeoutError
-        chunk = os.read(fd, left)
-        if not chunk:
-            raise EOFError
-        chunks.append(chunk)
-        left -= len(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 # The child's side ------------------------------------------------------------------------------

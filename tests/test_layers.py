@@ -61,6 +61,7 @@ FLOORS = {
     "harness.ceilings": 1.0,
     "harness.isolation": 1.0,
     "harness.plain_yaml": 1.0,
+    "harness.wire": 1.0,
     "harness.signature": 3.05,
     "harness.counter": 3.05,
     "harness.stats": 1.0,

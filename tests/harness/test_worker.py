@@ -4,10 +4,12 @@ import time
 
 import numpy as np
 import pytest
+from toy_workers import workers
 
 from harness.errors import AssetError, ConfigError, SystemFailed
 from harness.records import Failure, Prompt, Request
-from harness.worker import Worker, plain, read_frame, write_frame
+from harness.wire import read_frame, write_frame
+from harness.worker import plain
 
 REQUESTS = [
     Request(
@@ -21,29 +23,10 @@ REQUESTS = [
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a worker on a toy system and loads it; closes it afterwards."""
-    opened = []
-
-    def begin(name, load=True, timeout_s=20.0, network=True, **config):
-        target = name if "." in name else f"toy_systems.{name}"
-        worker = Worker(
-            "toy",
-            {"_target_": target, **config},
-            log=tmp_path / "toy.log",
-            timeout_s=timeout_s,
-            remedy="Mend it and go on.",
-            network=network,
-            scratch=tmp_path / "run/scratch",
-            hidden=tmp_path / "run",
-        )
-        opened.append(worker)
-        if load:
-            worker.load()
-        return worker
-
-    yield begin
-    for worker in opened:
-        worker.close()
+    with workers(
+        tmp_path, "toy_systems", "toy", remedy="Mend it and go on.", timeout_s=20.0
+    ) as one:
+        yield one
 
 
 def test_images_arrive_as_the_system_made_them(start):
@@ -99,7 +82,8 @@ def test_what_a_dead_system_printed_last_is_shown_without_escapes(start):
 
 
 def test_a_hanging_system_is_ended_at_its_deadline(start):
-    worker = start("Hangs", timeout_s=3.0)
+    worker = start("Hangs")
+    worker.timeout_s = 3.0
     began = time.monotonic()
     with pytest.raises(SystemFailed, match="no answer in 3 s"):
         worker.generate(REQUESTS)

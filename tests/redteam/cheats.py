@@ -20,7 +20,7 @@ from toy_systems import Gated, Toy
 
 from harness.records import Failure, Prompt, Request, SystemCard, WorkProfile
 from harness.systems.renderer import RendererSystem
-from harness.worker import write_frame
+from harness.wire import write_frame
 from suites.proc.render import render
 from suites.proc.sets import load_set
 from suites.proc.train import draw_batch

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from made_evidence import ENDPOINTS, claim, evidence, judged, parts
 from toy_audits import toys
+from toy_workers import workers
 
 import harness
 from harness import bundle, cli
@@ -21,7 +22,6 @@ from harness.isolation import Walls, walls
 from harness.metrics.verified import Verified
 from harness.records import Failure, Request
 from harness.verify import verify
-from harness.worker import Worker
 from suites.proc.sets import load_set, request_seed
 
 QUALITY = claim(
@@ -141,26 +141,8 @@ def test_work_that_goes_on_after_the_answers_voids_its_windows(tmp_path):
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a worker on a cheat, shut in unless it has a network; closes it afterwards."""
-    opened = []
-
-    def begin(name, load=True, network=True, **config):
-        worker = Worker(
-            "cheat",
-            {"_target_": name if "." in name else f"cheats.{name}", **config},
-            log=tmp_path / "cheat.log",
-            network=network,
-            scratch=tmp_path / "run/scratch",
-            hidden=tmp_path / "run",
-        )
-        opened.append(worker)
-        if load:
-            worker.load()
-        return worker
-
-    yield begin
-    for worker in opened:
-        worker.close()
+    with workers(tmp_path, "cheats", "cheat") as one:
+        yield one
 
 
 def test_a_clock_that_is_turned_back_is_not_read(start):
