@@ -31,6 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from harness import assets, bundle, environment, errors, inputs
 from harness.boundaries import boundaries_of
 from harness.ceilings import ceilings
+from harness.child import build
 from harness.draw import Draws
 from harness.errors import AuditStopped, ConfigError, InputError, Interrupted, MeterUnavailable
 from harness.footprint import tariff
@@ -39,7 +40,6 @@ from harness.judge import derive
 from harness.measure import Session, measure
 from harness.protocols import LateMeter, Meter
 from harness.records import PromptSet
-from harness.worker import build
 from reports import html, markdown
 from suites.claims import load_claims_file
 from suites.proc.sets import to_jsonl

@@ -23,11 +23,11 @@ from PIL import Image
 from scipy import ndimage
 
 from harness import assets, bundle
+from harness.child import build
 from harness.errors import InputError, Un0BenchError
 from harness.metrics.clip import Judge
 from harness.metrics.reference import load_reference
 from harness.records import Prompt, Request
-from harness.worker import build
 from suites.proc.render import SIZE, render
 from suites.proc.sets import request_seed
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from diffusers import PixArtAlphaPipeline
 
+from harness.child import build
 from harness.metrics.clip import Judge
 from harness.metrics.reference import load_reference
 from harness.records import Prompt, Request
 from harness.systems.diffusers_pipeline import DiffusersSystem
 from harness.systems.un0 import Un0System
-from harness.worker import build
 from suites.proc.sets import load_set, select
 from un0_model.recipes.judge import retrieval
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from toy_workers import workers
 
-from harness.errors import AssetError, ConfigError, SystemFailed
+from harness.errors import AssetError, ConfigError, SystemFailed, plain
 from harness.records import Failure, Prompt, Request
 from harness.wire import read_frame, write_frame
-from harness.worker import plain
 
 REQUESTS = [
     Request(
