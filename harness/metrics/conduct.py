@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 _FEWEST_PROMPTS = 30  # under which a t test of shares is not trusted
-_FEWEST_PAIRS = 20
-_NEAR = 0.05
+_FEWEST_PAIRS = 20  # of pictures of one prompt, under which repeats say nothing
+_NEAR = 0.05  # of the median distance between pictures of different prompts
 _TOLD_APART = 0.0005  # two-sided level of the checks of core against filler
 _HURRY = 0.05  # a difference of pace below which none is called one
 _FEWEST_WINDOWS = 6

@@ -103,11 +103,11 @@ class Table:
 
         `answered`: of those alone that did not fail.
         """
-        rows = [row for row in self.rows(system, part=part) if not (answered and row.failed)]
         rows = [
             row
-            for row in rows
+            for row in self.rows(system, part=part)
             if (row.category not in APART if category == "all" else row.category == category)
+            and not (answered and row.failed)
         ]
         values = [
             self._of_failure(metric) if row.failed else row.values.get(metric) for row in rows
