@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from harness.records import (
     TraceRow,
 )
 
-__all__ = ["Extractor", "LateMeter", "Meter", "Replays", "Statistic", "System"]
+__all__ = ["Extractor", "LateMeter", "Meter", "Replays", "Statistic", "System", "Technique"]
 
 
 @runtime_checkable
@@ -47,6 +47,18 @@ class Replays(Protocol):
         decided    with the noted neurons and gains: nothing is decided
         gathered   with those neurons fetched beforehand too: nothing is decided or fetched
         resident   decided, from a pool that holds these neurons alone
+        """
+
+
+@runtime_checkable
+class Technique(Protocol):
+    """Makes a loaded pipeline of diffusers cheaper; a list of them is in a system's `techniques`."""
+
+    def apply(self, pipeline: Any, draw: Callable[[Sequence[str]], object]) -> Mapping[str, Any]:
+        """Changes the pipeline in place, on its device, and returns what the card is to say of it.
+
+        `draw` has the pipeline draw captions as it will be asked to, for what learns by looking on.
+        `parameter_bytes` among what is returned stands in the card for the whole pipeline's.
         """
 
 

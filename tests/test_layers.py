@@ -4,7 +4,7 @@
 5  harness.audit  harness.verify
 4  reports  un0_model.recipes
 3  bundle < worker < measure < attribute < judge, and what belongs to them
-2  harness.systems | harness.meters | harness.metrics | harness.environment   (siblings apart)
+2  harness.systems | .techniques | .meters | .metrics | .environment   (siblings apart)
 1  harness.stats  harness.protocols  harness.assets < suites  un0_model
 0  harness.records  harness.errors
 """
@@ -57,6 +57,7 @@ FLOORS = {
     "harness.systems": 2,
     "harness.meters": 2,
     "harness.metrics": 2,
+    "harness.techniques": 2,
     "harness.environment": 2,
     "harness.state": 1.0,
     "harness.ceilings": 1.0,

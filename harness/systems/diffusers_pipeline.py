@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from harness import assets
 from harness.errors import AssetError, ConfigError
+from harness.protocols import Technique
 from harness.records import Failure, Prompt, Request, SystemCard
 
 __all__ = ["DiffusersSystem"]
@@ -28,8 +29,9 @@ class DiffusersSystem:
     `dtype` "auto" is bfloat16 where the device computes it natively, else float32. `compile` has
     torch.compile make the denoiser faster; "auto" does on a processor where g++ is found. `call`
     holds further keyword arguments of the pipeline's own call. `cheaper` names a variant that draws
-    as well for less; it is told with every factor against this one. A request's image depends on
-    its text and seed, not on the batch it came in (up to rounding).
+    as well for less; it is told with every factor against this one. `techniques` change the loaded
+    pipeline one after another, before it is compiled. A request's image depends on its text and
+    seed, not on the batch it came in (up to rounding).
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class DiffusersSystem:
         compile: bool | str = False,
         call: Mapping[str, Any] | None = None,
         cheaper: str = "",
+        techniques: Sequence[Technique] = (),
     ) -> None:
         self.model, self.steps, self.guidance = model, steps, guidance
         self.size = {"height": height, "width": width}
         self.dtype, self.device, self.threads = dtype, device, threads
         self.compile, self.call, self.cheaper = compile, dict(call or {}), cheaper
+        self.techniques, self.applied = techniques, list[dict[str, Any]]()
 
     def load(self) -> None:
         """Raises AssetError: a folder or repository that is missing, gated, or cannot be read."""
@@ -72,6 +76,9 @@ class DiffusersSystem:
         self.pipeline, self.weights_sha256 = self._read(dtype)
         self.pipeline.to(self.device)
         self.pipeline.set_progress_bar_config(disable=True)
+        for technique in self.techniques:
+            told = technique.apply(self.pipeline, self._draw)
+            self.applied.append({"name": type(technique).__name__, **told})
         if self.compile:
             self.compile = self._compiled()
 
@@ -100,10 +107,9 @@ class DiffusersSystem:
         plain, steps, asked = getattr(self.pipeline, part), self.steps, self.compile
         torch._inductor.config.compile_threads = 1  # in this process: nothing is left running
         setattr(self.pipeline, part, torch.compile(plain, dynamic=True))
-        prompt = Prompt(id="", text="a", category="")
         try:
             self.steps = min(2, steps)
-            self.generate([Request(id=i, prompt=prompt, seed=i) for i in range(2)])
+            self._draw(["a", "a"])
         except Exception as error:  # compilers fail in ways of their own
             if asked != "auto":
                 raise ConfigError(f"compile={asked} fails ({_line(error)}); use false.") from error
@@ -112,6 +118,10 @@ class DiffusersSystem:
         finally:
             self.steps = steps
         return True
+
+    def _draw(self, texts: Sequence[str]) -> list[np.ndarray | Failure]:
+        prompts = [Prompt(id="", text=text, category="") for text in texts]
+        return self.generate([Request(id=i, prompt=p, seed=i) for i, p in enumerate(prompts)])
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request]) -> list[np.ndarray | Failure]:
@@ -145,12 +155,14 @@ class DiffusersSystem:
         """The pipeline's figures; a size that was left to the pipeline is 0."""
         modules = [m for m in self.pipeline.components.values() if isinstance(m, torch.nn.Module)]
         parameters = [p for module in modules for p in module.parameters()]
+        read = sum(p.numel() * p.element_size() for p in parameters)
+        told = [one["parameter_bytes"] for one in self.applied if "parameter_bytes" in one]
         return SystemCard(
             name=self.pipeline.__class__.__name__,
             height=self.size["height"] or 0,
             width=self.size["width"] or 0,
             parameters=sum(p.numel() for p in parameters),
-            parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
+            parameter_bytes=told[-1] if told else read,
             precision=self.dtype,
             steps=self.steps,
             evaluations=self.steps * (2 if self._guided() else 1),
@@ -162,6 +174,7 @@ class DiffusersSystem:
                 "compiled": self.compile,
                 "device": self.device,
                 **({"cheaper": self.cheaper} if self.cheaper else {}),
+                **({"techniques": self.applied} if self.applied else {}),
             },
         )
 
