@@ -52,7 +52,7 @@ class Replays(Protocol):
 
 @runtime_checkable
 class Technique(Protocol):
-    """Makes a loaded pipeline of diffusers cheaper; a list of them is in a system's `techniques`."""
+    """Makes a loaded pipeline of diffusers cheaper; a system lists them under `techniques`."""
 
     def apply(self, pipeline: Any, draw: Callable[[Sequence[str]], object]) -> Mapping[str, Any]:
         """Changes the pipeline in place, on its device, and returns what the card is to say of it.
