@@ -40,6 +40,7 @@ __all__ = [
     "file_hashes",
     "image_path",
     "left_out",
+    "kept_file",
     "left_to_package",
     "manifest_digest",
     "read_features",
@@ -64,7 +65,11 @@ __all__ = [
 ]
 
 OUTSIDE = ("manifest.json", "manifest.sig", "report.html", "report.md")  # not in the manifest
-REFERENCE = "features/reference.npy"
+REFERENCE, PROMPTS = "features/reference.npy", "prompts.jsonl"
+PACKAGED = {  # what a bundle may leave to this package, whose copy has the manifest's hash
+    REFERENCE: ("reference/features.npy",),
+    PROMPTS: ("sets/test.jsonl", "sets/val.jsonl"),
+}
 MAX_ROWS, MAX_BYTES, MAX_PIXELS = 5_000_000, 1 << 30, 1 << 26  # of a table, a table, a picture
 ROWS_AT_ONCE = 1000
 
@@ -331,27 +336,31 @@ def left_out(run: Path) -> str:
     return next((name for name in read_manifest(run)["files"] if not (run / name).exists()), "")
 
 
-def left_to_package(run: Path, files: Mapping[str, Any]) -> Path | None:
-    """This package's reference features, where a manifest's `files` names them and they were left
-    out of the bundle; None where they are there, or not these.
+def kept_file(run: Path, name: str) -> Path:
+    """A file of a bundle, or this package's own copy where the manifest's was left out."""
+    return left_to_package(run, name) or run / name
+
+
+def left_to_package(run: Path, name: str) -> Path | None:
+    """This package's copy of a file that a finished bundle left out, with the manifest's hash.
+
+    None where the file is there, or the package has no such one.
     """
-    if REFERENCE not in files or (run / REFERENCE).exists():
+    if name not in PACKAGED or (run / name).exists() or not (run / "manifest.json").is_file():
         return None
-    shipped = assets.resolve("package:suites/proc/reference/features.npy")
-    return shipped if sha256_file(shipped) == files[REFERENCE]["sha256"] else None
+    stated = read_manifest(run)["files"].get(name, {}).get("sha256")
+    copies = [assets.resolve(f"package:suites/proc/{part}") for part in PACKAGED[name]]
+    return next((path for path in copies if sha256_file(path) == stated), None)
 
 
 def _reference(run: Path) -> np.ndarray | None:
-    if (run / "manifest.json").is_file():
-        shipped = left_to_package(run, read_manifest(run)["files"])
-        if shipped is not None:
-            return np.load(shipped, allow_pickle=False)
-    return read_features(run, "reference")
+    shipped = left_to_package(run, REFERENCE)
+    return np.load(shipped, allow_pickle=False) if shipped else read_features(run, "reference")
 
 
 def read_prompts(run: Path) -> dict[str, Prompt]:
     """Prompts by id. Raises InputError where the file is not the one that was written."""
-    path = run / "prompts.jsonl"
+    path = kept_file(run, PROMPTS)
     try:
         rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         return {row["id"]: Prompt(**{**row, "tags": tuple(row.get("tags", ()))}) for row in rows}

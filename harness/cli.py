@@ -21,7 +21,7 @@ from harness.errors import CheckFailed, InputError, Un0BenchError, in_one_line
 
 __all__ = ["main"]
 
-RECIPES = ("dense", "un0", "judge", "distilled")
+RECIPES = ("dense", "un0", "judge", "distilled", "pruned")
 SCHEMAS = ("ml-energy", "ai-energy-score", "sci")  # of harness.convert
 EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 the input is wrong, 3 stopped (resumable)"
 FAULT = 70  # as sysexits.h has it: neither a failed check nor something to resume
@@ -119,8 +119,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     else:
         print(f"{arguments.bundle}: every file, score and verdict is as recorded.")
         print("The images were left out: pixels were not scored again, reports NOT compared.")
-    if found.left_to_package(arguments.bundle, found.read_manifest(arguments.bundle)["files"]):
-        print("The reference features were left out: those of this package have their SHA-256.")
+    for name in found.PACKAGED:
+        if found.left_to_package(arguments.bundle, name):
+            print(f"{name} was left out: this package's copy has its SHA-256.")
     print(f"bundle {digest}")
     return 0
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from scipy import stats as distributions
@@ -21,7 +21,9 @@ from harness.findings import Finding, decide, first, unmeasured
 from harness.gating import gate_share
 from harness.metrics.conduct import elsewhere_differs, hurried, seeds_ignored
 from harness.metrics.summary import Table, scores
+from harness.metrics.two_sample import told_apart
 from harness.quality import quality, worst_category
+from harness.quantities import absolute, served, smaller
 from harness.ratio import measured_ratio
 from harness.records import Claim, Evidence, Outcome, Part, Score, Verdict
 from harness.stats import fewest_trials_for_quantile, quantile_interval
@@ -33,6 +35,7 @@ CONDUCT = {
     "one request like another": hurried,
     "the same system everywhere": elsewhere_differs,
 }
+ALONE = ("latency", "active_fraction", "gate_share", "kwh_per_1000", "price", "above_landauer")
 _ACTIVE = "parameter_bytes"  # the definition of "active" that decides
 
 
@@ -51,14 +54,10 @@ def derive(evidence: Evidence, claims: Sequence[Claim]) -> tuple[list[Score], li
 def _verdict(table: Table, claim: Claim) -> Verdict:
     evidence = table.evidence
     findings: list[Finding] = []
-    if claim.quantity in ("energy", "processor_time"):
-        findings.append(_ratio(evidence, claim))
-    elif claim.quantity == "latency":
-        findings.append(_latency(evidence, claim))
-    elif claim.quantity == "active_fraction":
-        findings.append(_active(evidence, claim))
-    elif claim.quantity == "gate_share":
-        findings.append(gate_share(evidence, claim))
+    if claim.quantity == "told_apart":
+        findings.append(_told_apart(table, claim))
+    elif claim.quantity in DECIDING:
+        findings.append(DECIDING[claim.quantity](evidence, claim))
     if claim.endpoints:
         findings += quality(table, claim)
     findings += [
@@ -104,7 +103,7 @@ def _ratio(evidence: Evidence, claim: Claim) -> Finding:
     assert claim.threshold is not None  # the loader refuses a ratio claim without one
     if claim.quantity == "processor_time":
         name, what = "processor-time ratio", "processor time"
-        found = measured_ratio(evidence, None)
+        found = measured_ratio(evidence, None, training_images=claim.training_images)
     else:
         boundary = next((b for b in evidence.boundaries if b.name == claim.boundary), None)
         name, what = f"energy ratio ({claim.boundary}, gross)", f"energy ({claim.boundary})"
@@ -228,6 +227,48 @@ def _active(evidence: Evidence, claim: Claim) -> Finding:
     return Finding(part=replace(part, reason=reason))
 
 
+def _told_apart(table: Table, claim: Claim) -> Finding:
+    """How often a classifier knows whose picture it sees, by the judge's features."""
+    assert claim.threshold is not None
+    name, limit = "pictures told apart by a classifier", claim.threshold
+    ours, theirs = table.evidence.candidate, table.evidence.baseline
+    found = told_apart(table, ours, theirs)
+    if isinstance(found, str):
+        return Finding(part=unmeasured(name, limit, f"No classifier was tried: {found}."))
+    low, high = found.low, found.high
+    assert low is not None and high is not None  # of ten prompts or more
+    part = Part(
+        name=name,
+        outcome="inconclusive",
+        estimate=found.estimate,
+        low=low,
+        high=high,
+        threshold=limit,
+        n=found.n,
+        unit="share",
+        reason=f"A linear discriminant gives {found.estimate:.1%} of held-out pictures to the "
+        f"system that drew them (95% interval {low:.1%} to {high:.1%}, {found.n} prompts); chance "
+        f"is 50%, asked at most {limit:.0%}.",
+    )
+    error = (high - low) / 2 / distributions.t.ppf(1 - claim.alpha, found.n - 1)
+    p = float(distributions.t.sf((found.estimate - limit) / error, found.n - 1)) if error else 1.0
+    return Finding(part=part, supports=high <= limit, p_refuted=p)
+
+
+DECIDING: Mapping[str, Callable[[Evidence, Claim], Finding]] = {
+    "energy": _ratio,
+    "processor_time": _ratio,
+    "latency": _latency,
+    "active_fraction": _active,
+    "gate_share": gate_share,
+    "size": smaller,
+    "served_energy": served,
+    "kwh_per_1000": absolute,
+    "price": absolute,
+    "above_landauer": absolute,
+}
+
+
 # Scopes -----------------------------------------------------------------------------------------
 
 
@@ -266,7 +307,7 @@ def _scope(evidence: Evidence, claim: Claim) -> str:
     where = [suite, *([claim.boundary] if claim.boundary else [])]
     where += [str(settings["machine"])] if settings.get("machine") else []
     pair = [_tagged(evidence, evidence.candidate)]
-    if claim.quantity not in ("latency", "active_fraction", "gate_share"):
+    if claim.quantity not in ALONE:
         pair += ["against", _tagged(evidence, evidence.baseline)]
     return " ".join([*where, *pair])
 

@@ -11,7 +11,7 @@ import numpy as np
 from harness.attribute import PerImage, least_direct, per_image
 from harness.records import Boundary, Evidence, Method
 from harness.state import busy_elsewhere, uncharged, unlike_states
-from harness.stats import PILOT_PAIRS, Pairs, Ratio, pairs_to_decide, ratio_interval
+from harness.stats import FEWEST_PAIRS, PILOT_PAIRS, Pairs, Ratio, pairs_to_decide, ratio_interval
 
 __all__ = ["MIN_WINDOW_S", "MeasuredRatio", "measured_ratio"]
 
@@ -63,8 +63,13 @@ class MeasuredRatio:
         return text
 
 
-def measured_ratio(evidence: Evidence, boundary: Boundary | None) -> MeasuredRatio:
+def measured_ratio(
+    evidence: Evidence, boundary: Boundary | None, *, training_images: float | None = None
+) -> MeasuredRatio:
     """Ratio of joules at a boundary, or of processor time, over complete pairs of blocks.
+
+    With `training_images` the processor time of training, as cards tell it, is spread over so many
+    images and counted in; a baseline that tells of none is taken to have cost none.
 
     A void window leaves out its pair; a window without the quantity leaves the ratio without a
     value, because what a meter could not read is not missing at random.
@@ -89,14 +94,23 @@ def measured_ratio(evidence: Evidence, boundary: Boundary | None) -> MeasuredRat
             "missing reading is never taken as zero, and never left out."
         )
         return MeasuredRatio(ratio=None, pairs=len(complete), method=method, reason=reason)
-    if len(complete) < PILOT_PAIRS:
+    if len(complete) < FEWEST_PAIRS:
         reason = (
-            f"{len(complete)} pairs of blocks are complete; at least {PILOT_PAIRS} would decide."
+            f"{len(complete)} pairs of blocks are complete; {FEWEST_PAIRS} give an interval, and "
+            f"at least {PILOT_PAIRS} would decide."
         )
         return MeasuredRatio(
             ratio=None, pairs=len(complete), method=method, too_few=True, reason=reason
         )
-    values = {key: np.array([found[p, *key].value for p in complete], float) for key in keys}
+    trained = {s: _training_s(evidence, s) for s in systems} if training_images else {}
+    if training_images and trained[evidence.candidate] is None:
+        reason = f"The card of {evidence.candidate} does not tell what its training took."
+        return MeasuredRatio(ratio=None, pairs=len(complete), method=method, reason=reason)
+    share = {s: (trained.get(s) or 0.0) / (training_images or 1.0) for s in systems}
+    values = {
+        key: np.array([found[p, *key].value for p in complete], float) + share[key[0]]
+        for key in keys
+    }
     if min(float(v.min()) for v in values.values()) <= 0:
         reason = "A window reads zero or less per image."
         return MeasuredRatio(ratio=None, pairs=len(complete), method=method, reason=reason)
@@ -130,6 +144,13 @@ def measured_ratio(evidence: Evidence, boundary: Boundary | None) -> MeasuredRat
         method=method,
         reason=reason,
     )
+
+
+def _training_s(evidence: Evidence, system: str) -> float | None:
+    """Processor seconds of a system's training, as its card tells them."""
+    notes = evidence.cards.get(system, {}).get("notes") or {}
+    spent = (notes.get("training") or {}).get("cpu_s")
+    return None if spent is None else float(spent)
 
 
 def _slots(evidence: Evidence) -> dict[tuple[int, str, str], list[dict[str, Any]]]:

@@ -256,8 +256,10 @@ class Endpoint:
 class Claim:
     """Plain data read from YAML before the run; never instantiated, never changed after.
 
-    quantity: energy, processor_time (ratios baseline / candidate), latency (s, p95 at batch 1),
-    active_fraction, gate_share (shares of 1) or quality (endpoints alone).
+    quantity: energy, processor_time, size, served_energy (ratios baseline / candidate), latency (s,
+    p95 at batch 1), active_fraction, gate_share, told_apart (shares of 1), kwh_per_1000, price (of
+    an image), above_landauer (times) of the candidate's node, or quality (endpoints alone).
+    training_images: over so many the candidate's training is spread, and counted in.
     baseline_bar: what the baseline itself must reach, or equal quality means nothing: `verified` at
     least, `frechet_share` (FDinf over the reference's total variance) at most.
     """
@@ -265,11 +267,23 @@ class Claim:
     id: str
     statement: str
     quantity: Literal[
-        "energy", "processor_time", "latency", "active_fraction", "gate_share", "quality"
+        "energy",
+        "processor_time",
+        "size",
+        "served_energy",
+        "latency",
+        "active_fraction",
+        "gate_share",
+        "told_apart",
+        "kwh_per_1000",
+        "price",
+        "above_landauer",
+        "quality",
     ]
     direction: Literal["at_least", "at_most"] | None = None
     threshold: float | None = None
     boundary: Literal["device", "node", "facility"] | None = None
+    training_images: float | None = None
     endpoints: tuple[Endpoint, ...] = ()
     baseline_bar: Mapping[str, float] = field(default_factory=dict)
     min_pairs: int = 6

@@ -15,6 +15,7 @@ from scipy import optimize, stats
 
 __all__ = [
     "ALPHA",
+    "FEWEST_PAIRS",
     "PILOT_PAIRS",
     "Interval",
     "Jackknife",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 ALPHA = 0.025
-PILOT_PAIRS = 6
+PILOT_PAIRS, FEWEST_PAIRS = 6, 3
 PRECISION = math.log(1.05)  # half-width wanted of a log ratio
 
 
@@ -148,7 +149,7 @@ def pairs_to_decide(ratio: Ratio, threshold: float) -> int | None:
     None where the estimate lies on the threshold, or the meters' stated accuracy alone covers it.
     """
     distance = abs(math.log(ratio.estimate) - math.log(threshold))
-    t = float(stats.t.ppf(1 - ALPHA, PILOT_PAIRS - 1))
+    t = float(stats.t.ppf(1 - ALPHA, min(ratio.pairs, PILOT_PAIRS) - 1))
     sampling_now = t * ratio.s / math.sqrt(ratio.pairs)
     meter_square = ratio.half(ALPHA) ** 2 - sampling_now**2
     room = distance**2 - meter_square
@@ -165,26 +166,28 @@ def ratio_interval(
     The unit is an AB+BA pair; its log ratio is that of the two systems' means over the pair,
     in which a linear drift cancels. The interval keeps the deviation and 5 df of the first six
     pairs (Stein), so any number of pairs that was fixed from that deviation alone, by a budget
-    too, leaves it exact. Meter error of a stated relative accuracy is taken as uniform (variance
-    a^2 / 3) and uncorrelated between the systems: half-width sqrt(w^2 + 1.96^2 (a^2 + b^2) / 3).
+    too, leaves it exact; of fewer than six, all are the pilot. Meter error of a stated relative
+    accuracy is taken as uniform (variance a^2 / 3) and uncorrelated between the systems:
+    half-width sqrt(w^2 + 1.96^2 (a^2 + b^2) / 3).
 
     An interval wholly above a threshold licenses "at least"; wholly below, "less than"; an
-    interval that holds the threshold says nothing. Raises ValueError under six pairs.
+    interval that holds the threshold says nothing. Raises ValueError under three pairs.
     """
     arrays = (pairs.candidate_ab, pairs.candidate_ba, pairs.baseline_ab, pairs.baseline_ba)
     candidate_ab, candidate_ba, baseline_ab, baseline_ba = (np.asarray(a, float) for a in arrays)
     count = len(candidate_ab)
-    if count < PILOT_PAIRS:
-        raise ValueError(f"{count} pairs; an interval needs at least {PILOT_PAIRS}")
+    if count < FEWEST_PAIRS:
+        raise ValueError(f"{count} pairs; an interval needs at least {FEWEST_PAIRS}")
     if min(float(a.min()) for a in (candidate_ab, candidate_ba, baseline_ab, baseline_ba)) <= 0:
         raise ValueError("a per-image quantity is zero or less; a ratio needs positive ones")
     logs = np.log((baseline_ab + baseline_ba) / (candidate_ab + candidate_ba))
-    s = float(logs[:PILOT_PAIRS].std(ddof=1))
+    pilot = logs[:PILOT_PAIRS]
+    s = float(pilot.std(ddof=1))
     estimate = float(logs.mean())
     meter_variance = (candidate_accuracy**2 + baseline_accuracy**2) / 3
 
     def half(alpha: float) -> float:
-        sampling = float(stats.t.ppf(1 - alpha, PILOT_PAIRS - 1)) * s / math.sqrt(count)
+        sampling = float(stats.t.ppf(1 - alpha, len(pilot) - 1)) * s / math.sqrt(count)
         return math.hypot(sampling, float(stats.norm.ppf(1 - alpha)) * math.sqrt(meter_variance))
 
     order = np.log(baseline_ab / candidate_ab) - np.log(baseline_ba / candidate_ba)

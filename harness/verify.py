@@ -71,16 +71,14 @@ def _listed(check: Callable[..., Iterator[str]], run: Path, manifest: dict[str, 
 def _files(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
     """Every file is there with its hash, and no other is.
 
-    Images may have been left out whole, and reference features that this package ships.
+    Images may have been left out whole, and what this package has a copy of.
     """
     stated, there = manifest["files"], bundle.file_hashes(run)
     without_images = not (run / "images").exists()
     for name in sorted(set(stated) | set(there)):
         if name not in there:
-            left_out = (without_images and name.startswith("images/")) or (
-                name == bundle.REFERENCE and bundle.left_to_package(run, stated)
-            )
-            if not left_out:
+            left_out = without_images and name.startswith("images/")
+            if not left_out and not bundle.left_to_package(run, name):
                 yield f"{name}: missing"
         elif name not in stated:
             yield f"{name}: not in the manifest"
@@ -102,7 +100,7 @@ def _prompts(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
     stated = manifest["suite"]
     if {key: suite.get(key) for key in stated} != stated:
         yield f"manifest.json: suite is {stated}, config.yaml has another"
-    prompts = (run / "prompts.jsonl").read_bytes()
+    prompts = bundle.kept_file(run, bundle.PROMPTS).read_bytes()
     if hashlib.sha256(prompts).hexdigest() != manifest["prompt_set"]["sha256"]:
         yield "prompts.jsonl: not the prompt set of manifest.json"
     if suite.get("set") == "sealed" and (

@@ -16,6 +16,12 @@ QUANTITIES = {
     "latency": "time of one image asked alone, its 95th percentile in seconds",
     "active_fraction": "share of parameter bytes that one image reads",
     "gate_share": "the gate's share of what an image costs",
+    "size": "bytes of parameters, the baseline's over the candidate's",
+    "served_energy": "joules an image served at half a baseline node's load, baseline's over ours",
+    "told_apart": "share of pictures that a classifier gives to the system that drew them",
+    "kwh_per_1000": "kilowatt-hours of the node for 1,000 images",
+    "price": "electricity of an image in money, of the node",
+    "above_landauer": "joules of the node over k T ln 2 for every bit operation",
 }
 EVIDENCE = {
     "energy": "{0.min_pairs} pairs of blocks",

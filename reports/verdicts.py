@@ -21,6 +21,11 @@ _UNITS = {
     "latency": "s",
     "active_fraction": "share",
     "gate_share": "share",
+    "size": "times",
+    "served_energy": "times",
+    "told_apart": "share",
+    "kwh_per_1000": "kWh",
+    "above_landauer": "times",
 }
 
 # outcome -> (badge, what it licenses)

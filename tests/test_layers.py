@@ -49,6 +49,7 @@ FLOORS = {
     "harness.ratio": 3.35,
     "harness.findings": 3.36,
     "harness.gating": 3.37,
+    "harness.quantities": 3.38,
     "harness.quality": 3.37,
     "harness.judge": 3.4,
     "harness.factors": 3.4,

@@ -165,13 +165,15 @@ def _words(hint: Any) -> str:
 def _decidable(claim: Claim, path: Path) -> None:
     """Refuses a claim whose numbers cannot decide anything."""
     ratio = claim.quantity in ("energy", "processor_time")
-    most = 1.0 if claim.quantity in ("active_fraction", "gate_share") else math.inf
+    most = 1.0 if claim.quantity in ("active_fraction", "gate_share", "told_apart") else math.inf
     problems = {
         "direction": (claim.quantity != "quality" and claim.direction is None)
-        or (claim.quantity == "gate_share" and claim.direction != "at_most"),
+        or (claim.quantity in ("gate_share", "told_apart") and claim.direction != "at_most"),
         "threshold": claim.quantity != "quality" and not 0 < (claim.threshold or 0) < most,
         "boundary": (claim.quantity == "energy") != (claim.boundary is not None),
         "endpoints": claim.quantity == "quality" and not claim.endpoints,
+        "training_images": claim.training_images is not None
+        and (claim.quantity != "processor_time" or claim.training_images < 1),
         "min_pairs": ratio and claim.min_pairs < 6,
         "alpha": claim.alpha != 0.025,
     }
@@ -180,11 +182,12 @@ def _decidable(claim: Claim, path: Path) -> None:
             remedy = {
                 "threshold": "write a number above 0" + (", and below 1" if most == 1 else ""),
                 "direction": "write at_most"
-                if claim.quantity == "gate_share"
+                if claim.quantity in ("gate_share", "told_apart")
                 else "write at_least or at_most",
                 "boundary": "write device, node or facility"
                 if claim.quantity == "energy"
                 else "leave it out, joules alone have one",
+                "training_images": "write 1 or more, for processor_time alone",
                 "endpoints": "list at least one endpoint",
                 "min_pairs": "write 6 or more; the interval is made from six pilot pairs",
                 "alpha": "write 0.025, the one-sided level of every interval here",

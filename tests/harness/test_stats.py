@@ -81,9 +81,15 @@ def test_total_over_total_is_said_when_one_block_dominates():
     assert odd.total_differs
 
 
-def test_five_pairs_and_zero_joules_are_refused():
-    with pytest.raises(ValueError, match="5 pairs"):
-        ratio_interval(pairs_of([0.0] * 5))
+def test_three_pairs_give_a_wide_interval_from_their_own_deviation():
+    found = ratio_interval(pairs_of([1.0, 1.1, 1.2]))
+    # 4.3027: t table, 2 df, 97.5%; the deviation of 1.0, 1.1 and 1.2 is 0.1
+    assert math.log(found.high) == pytest.approx(1.1 + 4.3027 * 0.1 / math.sqrt(3), abs=1e-4)
+
+
+def test_two_pairs_and_zero_joules_are_refused():
+    with pytest.raises(ValueError, match="2 pairs"):
+        ratio_interval(pairs_of([0.0] * 2))
     with pytest.raises(ValueError, match="zero or less"):
         ratio_interval(
             Pairs(

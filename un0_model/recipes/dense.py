@@ -11,7 +11,7 @@ decoder goes on, on the latents as they are, and the denoiser.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,18 @@ from un0_model.recipes.pictures import grid, redrawing_error, redrawn
 from un0_model.recipes.scenes import Scenes
 from un0_model.recipes.training import Stage, fingerprint, kept
 
-__all__ = ["BUDGETS", "answer", "drawn", "loaded", "main", "save", "tokenised"]
+__all__ = [
+    "BUDGETS",
+    "LATE",
+    "answer",
+    "denoising",
+    "drawn",
+    "encoded",
+    "loaded",
+    "main",
+    "save",
+    "tokenised",
+]
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "cpu": {
@@ -145,24 +156,29 @@ def _autoencoder_stage(
     )
     if not done:
         return None
-    vae.to(leg.device, memory_format=torch.contiguous_format)
+    latents = encoded(vae, scenes, leg.out, leg.device)
+    if not leg.base:
+        # latents reach the denoiser at unit deviation, as every pipeline's scaling_factor promises
+        vae.register_to_config(scaling_factor=round(1 / latents[:5000].float().std().item(), 4))
+    return latents
+
+
+def encoded(vae: AutoencoderTiny, scenes: Scenes, folder: Path, device: str) -> Tensor:
+    """Latents float16 [n, 8, 8, 8] of all scenes; kept in the folder by the weights' name."""
+    vae.to(device, memory_format=torch.contiguous_format)
 
     @torch.no_grad()
     def encode() -> np.ndarray:
         chunks = [
             vae.encode(
-                scenes.batch(np.arange(i, min(i + 500, len(scenes))), leg.device) * 2 - 1
+                scenes.batch(np.arange(i, min(i + 500, len(scenes))), device) * 2 - 1
             ).latents.cpu()
             for i in range(0, len(scenes), 500)
         ]
         return torch.cat(chunks).half().numpy()
 
     name = f"latents-{len(scenes)}-{fingerprint(vae)}.npy"
-    latents = torch.from_numpy(kept(leg.out / name, encode))
-    if not leg.base:
-        # latents reach the denoiser at unit deviation, as every pipeline's scaling_factor promises
-        vae.register_to_config(scaling_factor=round(1 / latents[:5000].float().std().item(), 4))
-    return latents
+    return torch.from_numpy(kept(folder / name, encode))
 
 
 def _decoder_stage(
@@ -219,12 +235,30 @@ def _denoiser_stage(
     size: dict[str, Any],
     leg: Leg,
 ) -> bool:
+    return Stage(
+        name="denoiser",
+        leg=leg,
+        modules={"transformer": pipe.transformer, "text_encoder": pipe.text_encoder},
+        loss=denoising(pipe, scenes, latents, size["batch"], leg),
+        steps=leg.steps_of("denoiser", size),
+        lr=1e-3,
+        hidden=("transformer_blocks.", "encoder.layers."),
+        ema=0.999,
+        model=f"leaning to {', '.join(LATE)}" if leg.base else "",
+        sample=partial(drawn, pipe, size.get("drawn", 60), 20, 3.0),
+    ).run()
+
+
+def denoising(
+    pipe: PixArtAlphaPipeline, scenes: Scenes, latents: Tensor, batch: int, leg: Leg
+) -> Callable[[np.random.Generator, float], Tensor]:
+    """The error of the flow on some scenes of the suite; from a base it leans to late ones."""
     scale = pipe.vae.config.scaling_factor
     count = len(scenes)
     encoded = tokenised(pipe, [*scenes.captions, ""])
 
     def loss(rng: np.random.Generator, progress: float) -> Tensor:
-        index = scenes.draw(rng, size["batch"], lean=leg.base is not None)
+        index = scenes.draw(rng, batch, lean=leg.base is not None)
         clean = (latents[torch.from_numpy(index)].float() * scale).to(leg.device)
         index[rng.random(len(index)) < DROPPED] = count
         text = torch.from_numpy(index)
@@ -235,18 +269,7 @@ def _denoiser_stage(
         flow = answer(pipe, mixed, t * 1000, encoded, text)
         return (flow - (noise - clean)).square().mean()
 
-    return Stage(
-        name="denoiser",
-        leg=leg,
-        modules={"transformer": pipe.transformer, "text_encoder": pipe.text_encoder},
-        loss=loss,
-        steps=leg.steps_of("denoiser", size),
-        lr=1e-3,
-        hidden=("transformer_blocks.", "encoder.layers."),
-        ema=0.999,
-        model=f"leaning to {', '.join(LATE)}" if leg.base else "",
-        sample=partial(drawn, pipe, size.get("drawn", 60), 20, 3.0),
-    ).run()
+    return loss
 
 
 def tokenised(pipe: PixArtAlphaPipeline, texts: Sequence[str]) -> Any:

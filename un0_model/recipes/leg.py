@@ -17,7 +17,11 @@ from harness.inputs import switch
 
 __all__ = ["Leg", "start", "summary"]
 
-SHAPED = ("un0", "distilled")  # recipes of models that may have another shape than is shipped
+SHAPED = (
+    "un0",
+    "distilled",
+    "pruned",
+)  # recipes of models that may have another shape than is shipped
 LEDGER, BASE = "training.json", "base.json"  # what a run cost, and the one it went on from
 
 
@@ -34,7 +38,7 @@ class Leg:
     seed: int = 1
     device: str = "cpu"
     limit_s: float | None = None
-    shape: Mapping[str, int | str] = field(default_factory=dict)
+    shape: Mapping[str, Any] = field(default_factory=dict)
     base: Path | None = None
     only: str | None = None
     steps: int | None = None
