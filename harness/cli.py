@@ -253,6 +253,15 @@ def _claims(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _rivals(arguments: argparse.Namespace) -> int:
+    compose = importlib.import_module("harness.compose")
+    config = compose.compose(arguments.overrides, name="rivals")
+    root = importlib.import_module("harness.rivals").rivals(config)
+    print((root / "rivals.md").read_text("utf-8"))
+    print(f"table: {root / 'rivals.html'}")
+    return 0
+
+
 def _train(arguments: argparse.Namespace) -> int:
     compose = importlib.import_module("harness.compose")
     recipe = importlib.import_module(f"un0_model.recipes.{arguments.recipe}")
@@ -346,6 +355,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("out", type=Path, metavar="FOLDER")
     shipped = "package:un0_model/weights/un0"
     export.add_argument("--weights", default=shipped, help=f"a folder of train un0; {shipped}")
+    series = add("rivals", _rivals, "audit every technique against one baseline, in one table")
+    series.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. size=full")
     train = add("train", _train, "train a shipped weight again")
     train.add_argument("recipe", choices=RECIPES)
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. budget=gpu")

@@ -14,7 +14,7 @@ from reports.gallery import Picture
 from reports.roofline import rooflines
 from reports.view import DISTRIBUTION, SCOPE, View, read_view
 
-__all__ = ["render"]
+__all__ = ["environment", "render"]
 
 THUMBNAIL = 256  # px; larger images are shown smaller, the bundle keeps them whole
 
@@ -43,18 +43,25 @@ def _plots(view: View) -> dict[str, object]:
     }
 
 
-def render(bundle_dir: Path) -> str:
-    """Draw report.html of a bundle; no clock, no path and no random id enters it."""
-    environment = Environment(
+def environment(*, html: bool) -> Environment:
+    """Templates of this package; of Markdown every text goes through `escape` instead."""
+    made = Environment(
         loader=PackageLoader("reports"),
-        autoescape=True,
+        autoescape=html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals.update(numbers=numbers, data_uri=_data_uri)
+    made.globals["numbers"] = numbers
+    return made
+
+
+def render(bundle_dir: Path) -> str:
+    """Draw report.html of a bundle; no clock, no path and no random id enters it."""
+    templates = environment(html=True)
+    templates.globals["data_uri"] = _data_uri
     view = read_view(Path(bundle_dir))
-    return environment.get_template("report.html.j2").render(
+    return templates.get_template("report.html.j2").render(
         view=view, plots=_plots(view), scope=SCOPE, tables=DISTRIBUTION
     )

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from reports import numbers
+from reports.html import environment
 from reports.view import DISTRIBUTION, SCOPE, read_view
 
 __all__ = ["escape", "render"]
@@ -25,18 +23,10 @@ def escape(text: object) -> str:
 
 def render(bundle_dir: Path) -> str:
     """Draw report.md of a bundle; images are linked by their place in the bundle."""
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=False,  # noqa: S701 - the output is Markdown; every text goes through `escape`
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals["numbers"] = numbers
-    environment.filters["md"] = escape
+    templates = environment(html=False)
+    templates.filters["md"] = escape
     view = read_view(Path(bundle_dir))
-    text = environment.get_template("report.md.j2").render(
+    text = templates.get_template("report.md.j2").render(
         view=view, scope=SCOPE, tables=DISTRIBUTION
     )
     return re.sub(r"\n{3,}", "\n\n", text)

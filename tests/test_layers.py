@@ -21,6 +21,7 @@ PACKAGES = ("harness", "un0_model", "suites", "reports", "conf")
 FLOORS = {
     "harness.cli": 6,
     "harness.compose": 6,
+    "harness.rivals": 6.1,
     "harness.audit": 5,
     "harness.verify": 5,
     "reports": 4,

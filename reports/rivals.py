@@ -1,0 +1,252 @@
+"""The table of a series: what each technique costs beside what it draws, and every claim's outcome.
+
+Read from the bundles of its rounds alone; the same bytes for the same bundles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import bundle
+from harness.attribute import mean_per_image
+from harness.ratio import measured_ratio
+from harness.records import Claim, Evidence
+from harness.traffic import traffic
+from reports import numbers
+from reports.figures import Axis, decades
+from reports.html import environment
+from reports.markdown import escape
+from reports.verdicts import OUTCOMES, VerdictCard, verdict_cards
+from suites.claims import load_claims, load_claims_file
+
+__all__ = ["SERIES", "read", "render", "write"]
+
+SERIES = "rivals.json"
+METRICS = ("verified", "clip", "frechet", "recall")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """One system of one round; of the baseline of several, that of the first one."""
+
+    name: str
+    against: str
+    folder: str
+    texts: Mapping[str, str]
+    seconds: float | None
+    verified: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a series says of a claim: the first round that asked it, and any others."""
+
+    claim: str
+    statement: str
+    outcome: str
+    badge: str
+    round: str
+    found: str
+    reason: str
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """A system in the plot, in percent; `first` where none is both cheaper and better.
+
+    Its name stands to the `left` of it or to the right, and `drop` pixels down.
+    """
+
+    name: str
+    x: float
+    y: float
+    first: bool
+    title: str
+    left: bool
+    drop: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """All that the page shows."""
+
+    size: str
+    machine: str
+    systems: tuple[System, ...]
+    outcomes: tuple[Outcome, ...]
+    missing: tuple[str, ...]
+    across: Axis | None
+    upward: Axis | None
+    dots: tuple[Dot, ...]
+    frontier: tuple[tuple[float, float], ...]
+
+
+def read(root: Path) -> Series:
+    """Reads a series; rounds that are not finished are told as missing."""
+    told = bundle.read_json(root / SERIES)
+    systems: list[System] = []
+    verdicts: dict[str, list[tuple[str, VerdictCard]]] = {}
+    missing, machine = [], ""
+    for one in told["rounds"]:
+        run = root / one["folder"]
+        if not (run / "manifest.json").is_file():
+            missing.append(one["folder"])
+            continue
+        evidence = bundle.evidence(run)
+        machine = machine or str(evidence.settings.get("machine", ""))
+        scores = {
+            (row["system"], row["metric"]): row
+            for row in bundle.read_table(run, "scores")
+            if row["category"] == "all"
+        }
+        known = {(system.name, system.against) for system in systems}
+        if (evidence.baseline, "") not in known:
+            systems.append(_system(evidence, scores, evidence.baseline, one["folder"]))
+        systems.append(_system(evidence, scores, evidence.candidate, one["folder"]))
+        claims = {claim.id: claim for claim in load_claims_file(run / "claims.yaml")}
+        for card in verdict_cards(bundle.read_json(run / "verdicts.json"), claims, ()):
+            verdicts.setdefault(card.claim, []).append((one["folder"], card))
+    outcomes = tuple(_outcome(claim, verdicts.get(claim.id, [])) for claim in load_claims())
+    across, upward, dots, frontier = _plot(systems)
+    return Series(
+        size=str(told["size"]),
+        machine=machine,
+        systems=tuple(systems),
+        outcomes=outcomes,
+        missing=tuple(missing),
+        across=across,
+        upward=upward,
+        dots=dots,
+        frontier=frontier,
+    )
+
+
+def write(root: Path) -> None:
+    """Writes rivals.html and rivals.md beside the bundles."""
+    for name in ("rivals.html", "rivals.md"):
+        bundle.write_bytes(root / name, render(root, name).encode())
+
+
+def render(root: Path, name: str) -> str:
+    """One of both pages, as text."""
+    drawn = environment(html=name.endswith("html"))
+    drawn.filters["md"] = escape
+    return str(drawn.get_template(f"{name}.j2").render(series=read(root)))
+
+
+# Rows --------------------------------------------------------------------------------------------
+
+
+def _system(
+    evidence: Evidence, scores: Mapping[tuple[str, str], Any], name: str, folder: str
+) -> System:
+    card = evidence.cards.get(name, {})
+    work = next((one for one in traffic(evidence) if one.system == name), None)
+    node = next((b for b in evidence.boundaries if b.name == "node"), None)
+    joules, method = mean_per_image(evidence, name, node) if node else (None, None)
+    seconds, _ = mean_per_image(evidence, name, None)
+    candidate = name == evidence.candidate
+    texts = {
+        "size": numbers.size(card.get("parameter_bytes")),
+        "evaluations": numbers.count(card.get("evaluations")),
+        "multiply_adds": numbers.amount(work.multiply_adds if work else None),
+        "bytes": numbers.size(work.unique_bytes if work else None),
+        "joules": numbers.joules(joules),
+        "method": method or "",
+        "seconds": numbers.seconds(seconds),
+        "ratio": "",
+        "interval": "",
+    }
+    if candidate:
+        ratio = measured_ratio(evidence, None).ratio
+        texts["ratio"] = numbers.ratio(ratio.estimate if ratio else None)
+        texts["interval"] = numbers.interval(ratio.low, ratio.high, "times") if ratio else ""
+    for metric in METRICS:
+        row = scores.get((name, metric)) or {"value": None, "low": None, "high": None}
+        share = metric in ("verified", "recall")
+        texts[metric] = (numbers.percent if share else numbers.significant)(row["value"])
+        if row["value"] is None:
+            texts[metric] = numbers.MISSING
+    row = scores.get((name, "verified")) or {"value": None, "low": None, "high": None}
+    texts["verified_interval"] = numbers.interval(row["low"], row["high"], "share")
+    return System(
+        name=name,
+        against=evidence.baseline if candidate else "",
+        folder=folder,
+        texts=texts,
+        seconds=seconds,
+        verified=row["value"],
+    )
+
+
+def _outcome(claim: Claim, found: Sequence[tuple[str, VerdictCard]]) -> Outcome:
+    if not found:
+        badge, _ = OUTCOMES["not_measured"]
+        reason = "No round of this series asks it."
+        return Outcome(
+            claim=claim.id,
+            statement=claim.statement,
+            outcome="not_measured",
+            badge=badge,
+            round="",
+            found="",
+            reason=reason,
+            others=(),
+        )
+    folder, card = found[0]
+    return Outcome(
+        claim=claim.id,
+        statement=card.statement,
+        outcome=card.outcome,
+        badge=card.badge,
+        round=folder,
+        found=" ".join(part for part in (card.estimate, card.interval, card.method) if part),
+        reason=card.reasons[0] if card.reasons else "",
+        others=tuple(
+            f"{other}: {one.badge.lower()} {one.estimate} {one.interval}".rstrip()
+            for other, one in found[1:]
+        ),
+    )
+
+
+# Plot --------------------------------------------------------------------------------------------
+
+
+def _plot(
+    systems: Sequence[System],
+) -> tuple[Axis | None, Axis | None, tuple[Dot, ...], tuple[tuple[float, float], ...]]:
+    """Verified content against processor time, with those that none beats in both."""
+    known = [
+        (one, one.seconds, one.verified)
+        for one in systems
+        if one.seconds and one.verified is not None
+    ]
+    if not known:
+        return None, None, (), ()
+    across = decades([seconds for _, seconds, _ in known], numbers.seconds)
+    ticks = tuple((float(p), f"{p}%") for p in (0, 25, 50, 75, 100))
+    upward = Axis(low=0.0, high=1.0, log=False, ticks=ticks)
+    dots: list[Dot] = []
+    for one, seconds, verified in known:
+        beaten = any(
+            (s <= seconds and v >= verified) and (s < seconds or v > verified) for _, s, v in known
+        )
+        x = across.place(seconds)
+        dots.append(
+            Dot(
+                name=one.name,
+                x=x,
+                y=round(100 - upward.place(verified), 3),
+                first=not beaten,
+                title=f"{one.name}: {one.texts['seconds']} an image, "
+                f"{one.texts['verified']} verified",
+                left=x > 60,
+                drop=4 if len(dots) % 2 else -8,
+            )
+        )
+    frontier = sorted((dot.x, dot.y) for dot in dots if dot.first)
+    return across, upward, tuple(dots), tuple(frontier)
