@@ -58,7 +58,8 @@ class Technique(Protocol):
         """Changes the pipeline in place, on its device, and returns what the card is to say of it.
 
         `draw` has the pipeline draw captions as it will be asked to, for what learns by looking on.
-        `parameter_bytes` among what is returned stands in the card for the whole pipeline's.
+        `parameter_bytes` among what is returned stands in the card for the whole pipeline's;
+        `weights_sha256` is laid over that of the files the pipeline was read from.
         """
 
 

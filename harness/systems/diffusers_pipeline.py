@@ -77,7 +77,8 @@ class DiffusersSystem:
         self.pipeline.to(self.device)
         self.pipeline.set_progress_bar_config(disable=True)
         for technique in self.techniques:
-            told = technique.apply(self.pipeline, self._draw)
+            told = dict(technique.apply(self.pipeline, self._draw))
+            self.weights_sha256 |= told.pop("weights_sha256", {})
             self.applied.append({"name": type(technique).__name__, **told})
         if self.compile:
             self.compile = self._compiled()
