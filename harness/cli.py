@@ -106,6 +106,8 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    if (arguments.bundle / "rivals.json").is_file():
+        return _verify_series(arguments.bundle)
     found = importlib.import_module("harness.bundle")
     differences = importlib.import_module("harness.verify").verify(arguments.bundle)
     digest = found.manifest_digest(arguments.bundle)
@@ -123,6 +125,17 @@ def _verify(arguments: argparse.Namespace) -> int:
         if found.left_to_package(arguments.bundle, name):
             print(f"{name} was left out: this package's copy has its SHA-256.")
     print(f"bundle {digest}")
+    return 0
+
+
+def _verify_series(root: Path) -> int:
+    rivals = importlib.import_module("harness.rivals")
+    differences = list(rivals.differences(root))
+    for difference in differences:
+        print(difference)
+    if differences:
+        raise CheckFailed(f"{root}: {len(differences)} differences.")
+    print(f"{root}: {len(rivals.finished(root))} rounds and both pages are as recorded.")
     return 0
 
 

@@ -7,7 +7,7 @@ fails is told and left; the same command under the same name goes on where it wa
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from harness import bundle
 from harness.audit import audit
 from harness.compose import compose
 from harness.errors import AuditStopped, ConfigError, Interrupted, Un0BenchError
+from harness.verify import verify
 from reports import rivals as report
 
-__all__ = ["rivals", "rounds"]
+__all__ = ["differences", "finished", "rivals", "rounds"]
 
 KEYS = ("candidate", "baseline", "claims", "mini", "audit")
 
@@ -60,6 +61,22 @@ def rivals(config: Mapping[str, Any]) -> Path:
             f"in {root}. Go on with: un0bench rivals name={root.name} out={root.parent}"
         )
     return root
+
+
+def finished(root: Path) -> list[str]:
+    """Folders of the rounds whose bundles are closed."""
+    folders = [one["folder"] for one in bundle.read_json(root / report.SERIES)["rounds"]]
+    return [name for name in folders if (root / name / "manifest.json").is_file()]
+
+
+def differences(root: Path) -> Iterator[str]:
+    """What of a series does not follow from its rounds' rows."""
+    for name in finished(root):
+        for difference in verify(root / name):
+            yield f"{name}: {difference}"
+    for page in report.PAGES:
+        if (root / page).read_bytes() != report.render(root, page).encode():
+            yield f"{page}: differs from the one drawn from these bundles"
 
 
 def rounds(config: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -22,9 +22,9 @@ from reports.markdown import escape
 from reports.verdicts import OUTCOMES, VerdictCard, verdict_cards
 from suites.claims import load_claims, load_claims_file
 
-__all__ = ["SERIES", "read", "render", "write"]
+__all__ = ["PAGES", "SERIES", "read", "render", "write"]
 
-SERIES = "rivals.json"
+SERIES, PAGES = "rivals.json", ("rivals.html", "rivals.md")
 METRICS = ("verified", "clip", "frechet", "recall")
 
 
@@ -127,7 +127,7 @@ def read(root: Path) -> Series:
 
 def write(root: Path) -> None:
     """Writes rivals.html and rivals.md beside the bundles."""
-    for name in ("rivals.html", "rivals.md"):
+    for name in PAGES:
         bundle.write_bytes(root / name, render(root, name).encode())
 
 
@@ -167,10 +167,8 @@ def _system(
         texts["interval"] = numbers.interval(ratio.low, ratio.high, "times") if ratio else ""
     for metric in METRICS:
         row = scores.get((name, metric)) or {"value": None, "low": None, "high": None}
-        share = metric in ("verified", "recall")
-        texts[metric] = (numbers.percent if share else numbers.significant)(row["value"])
-        if row["value"] is None:
-            texts[metric] = numbers.MISSING
+        write = numbers.percent if metric in ("verified", "recall") else numbers.significant
+        texts[metric] = numbers.MISSING if row["value"] is None else write(row["value"])
     row = scores.get((name, "verified")) or {"value": None, "low": None, "high": None}
     texts["verified_interval"] = numbers.interval(row["low"], row["high"], "share")
     return System(

@@ -27,9 +27,10 @@ class Replaced:
     """Puts another denoiser, another scheduler, or both into a pipeline.
 
     `transformer` names a folder as diffusers saves a part (config.json, safetensors), of the class
-    the pipeline has; weights may be packed (harness/techniques/packed.py) and are unpacked when
-    read. `scheduler` names a folder with a scheduler_config.json, or holds settings that differ
-    from the pipeline's, `_class_name` among them where the class does.
+    the pipeline has; weights may be packed (harness/techniques/packed.py), also as what is to be
+    added to the pipeline's own, and are unpacked when read. `scheduler` names a folder with a
+    scheduler_config.json, or holds settings that differ from the pipeline's, `_class_name` among
+    them where the class does.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ def _denoiser(pipeline: Any, name: str) -> dict[str, Any]:
     try:
         weights = {
             key: tensor.to(old.device, old.dtype if tensor.is_floating_point() else None)
-            for key, tensor in unpack(_tensors(folder, files)).items()
+            for key, tensor in unpack(_tensors(folder, files), old.state_dict()).items()
         }
         with init_empty_weights(include_buffers=False):
             new = type(old).from_config(config)

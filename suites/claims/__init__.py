@@ -174,7 +174,7 @@ def _decidable(claim: Claim, path: Path) -> None:
         "endpoints": claim.quantity == "quality" and not claim.endpoints,
         "training_images": claim.training_images is not None
         and (claim.quantity != "processor_time" or claim.training_images < 1),
-        "min_pairs": ratio and claim.min_pairs < 6,
+        "min_pairs": ratio and claim.min_pairs < 3,
         "alpha": claim.alpha != 0.025,
     }
     for key, wrong in problems.items():
@@ -189,7 +189,7 @@ def _decidable(claim: Claim, path: Path) -> None:
                 else "leave it out, joules alone have one",
                 "training_images": "write 1 or more, for processor_time alone",
                 "endpoints": "list at least one endpoint",
-                "min_pairs": "write 6 or more; the interval is made from six pilot pairs",
+                "min_pairs": "write 3 or more; fewer give no interval",
                 "alpha": "write 0.025, the one-sided level of every interval here",
             }[key]
             found = getattr(claim, key)

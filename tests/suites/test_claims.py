@@ -69,7 +69,7 @@ def test_an_unknown_claim_names_the_nearest():
         (("statement: Ten times.\n", ""), "the key statement is missing"),
         (("id: mine", "id: 3"), "id is 3; write text"),
         (("threshold: 10", "threshold: 10\nalpha: 0.1"), "write 0.025"),
-        (("threshold: 10", "threshold: 10\nmin_pairs: 2"), "write 6 or more"),
+        (("threshold: 10", "threshold: 10\nmin_pairs: 2"), "write 3 or more"),
         (("threshold: 10", "threshold: 10\nthreshold: 9"), "stands twice"),
         (("threshold: 10", "threshold: !!python/object/apply:os.getcwd []"), "not plain YAML"),
         (("threshold: 10", "threshold: &a 10\nmin_pairs: *a"), "alias"),

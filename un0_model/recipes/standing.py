@@ -18,9 +18,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
+import hydra
 import numpy as np
-import yaml
+from omegaconf import OmegaConf
 
 from harness.errors import ConfigError, in_one_line
 from harness.inputs import OWN_KEYS
@@ -32,7 +32,7 @@ from suites.proc.sets import load_set
 from un0_model.recipes.choose import CONF, FOLDER, drawn, judged, shares
 from un0_model.tokens import Sampling
 
-__all__ = ["main"]
+__all__ = ["configured", "main"]
 
 SUITE = Path(str(resources.files("suites"))) / "proc"
 SAID = ("steps", "guidance", *Sampling._fields)  # settings that a picture depends on
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "standing.
     print(found[-1], flush=True)
     for argument in arguments:
         name, _, weights = argument.partition("=")
-        config = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        config = configured(name)
         config["model"] = weights or config["model"]
         config = {key: value for key, value in config.items() if key not in OWN_KEYS}
         system = hydra.utils.instantiate(config)
@@ -72,6 +72,15 @@ def main(arguments: Sequence[str], path: Path = FOLDER / "training" / "standing.
     kept = [row for row in known if _of(row) not in map(_of, found)]
     path.write_text(json.dumps(kept + found, indent=1) + "\n")
     return 0
+
+
+def configured(name: str) -> dict[str, Any]:
+    """A system of conf/system, with what it takes from another."""
+    with hydra.initialize_config_module("conf", version_base="1.3"):
+        whole = hydra.compose("audit", overrides=[f'system=["{name}"]'])
+    found = OmegaConf.to_container(whole.systems[name], resolve=True)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
 
 
 def _of(row: dict[str, Any]) -> list[Any]:

@@ -1,0 +1,94 @@
+"""A series of small audits: renderer and the constant image, in one table."""
+
+import json
+import shutil
+
+import pytest
+from toy_audits import SMALL
+
+from harness import bundle, cli
+from reports import rivals
+
+ROUNDS = (
+    "rounds=[{candidate: 'null', baseline: renderer, mini: true, claims: [time-1000x]},"
+    "{candidate: redrawn-cosine, baseline: renderer, mini: true, claims: [latency-100ms]},"
+    "{candidate: redrawn, baseline: renderer, claims: [latency-100ms]}]"
+)
+AUDIT = "audit=[" + ",".join(f"'{override}'" for override in SMALL) + "]"
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    out = tmp_path_factory.mktemp("series")
+    assert cli.main(["rivals", ROUNDS, AUDIT, f"out={out}", "name=s"]) == 0
+    return out / "s"
+
+
+def test_a_series_has_a_bundle_a_round_and_one_table(series, capsys):
+    found = rivals.read(series)
+    assert [one.name for one in found.systems] == ["renderer", "null", "redrawn-cosine"]
+    assert not found.missing
+    told = {one.claim: one for one in found.outcomes}
+    assert told["time-1000x"].round == "null-vs-renderer"
+    assert told["latency-100ms"].found
+    assert told["landauer"].reason == "No round of this series asks it."
+    assert len(told) == len(rivals.load_claims())
+    assert cli.main(["verify", str(series)]) == 0
+    assert "2 rounds" in capsys.readouterr().out
+
+
+def test_the_frontier_is_of_those_that_none_beats_in_both(series):
+    found = rivals.read(series)
+    first = {dot.name for dot in found.dots if dot.first}
+    assert {"null", "renderer"} <= first or "redrawn-cosine" in first
+    for dot in found.dots:
+        better = [d for d in found.dots if d.x <= dot.x and d.y <= dot.y and d != dot]
+        assert dot.first or better
+
+
+def test_the_same_command_goes_on_and_another_is_refused(series, tmp_path, capsys):
+    shutil.copytree(series, tmp_path / "s")
+    shutil.rmtree(tmp_path / "s" / "null-vs-renderer")
+    assert rivals.read(tmp_path / "s").missing == ("null-vs-renderer",)
+    kept = bundle.manifest_digest(tmp_path / "s" / "redrawn-cosine-vs-renderer")
+    assert cli.main(["rivals", ROUNDS, AUDIT, f"out={tmp_path}", "name=s"]) == 0
+    assert not rivals.read(tmp_path / "s").missing
+    assert bundle.manifest_digest(tmp_path / "s" / "redrawn-cosine-vs-renderer") == kept
+    capsys.readouterr()
+    assert cli.main(["rivals", f"out={tmp_path}", "name=s"]) == 2
+    assert "other rounds" in capsys.readouterr().err
+
+
+def test_a_round_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys):
+    broken = ROUNDS.replace("candidate: 'null'", "candidate: diffusers")
+    assert cli.main(["rivals", broken, AUDIT, f"out={tmp_path}", "name=s"]) == 3
+    told = capsys.readouterr()
+    assert "failed: " in told.out and "diffusers-vs-renderer" in told.err
+    found = rivals.read(tmp_path / "s")
+    assert found.missing == ("diffusers-vs-renderer",)
+    assert "redrawn-cosine" in [one.name for one in found.systems]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("size=huge", "mini, full"),
+        ("rounds=[{candidat: a}]", "is no round"),
+        ("rounds=[{candidate: un0}]", "none is of this size"),
+        ("rounds=[{candidate: un0, mini: true},{candidate: un0, mini: true}]", "stands twice"),
+    ],
+)
+def test_rounds_that_are_none_are_refused(override, words, tmp_path, capsys):
+    assert cli.main(["rivals", override, f"out={tmp_path}"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_verify_names_a_round_or_a_page_that_was_changed(series, tmp_path, capsys):
+    there = shutil.copytree(series, tmp_path / "s")
+    page = there / "rivals.md"
+    page.write_text(page.read_text().replace("renderer", "Renderer", 1))
+    path = there / "null-vs-renderer" / "verdicts.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=2))
+    assert cli.main(["verify", str(there)]) == 1
+    told = capsys.readouterr().out
+    assert "rivals.md: differs" in told and "null-vs-renderer: verdicts.json" in told
