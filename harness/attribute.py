@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from harness.boundaries import WALL
+from harness.boundaries import REMOTE, WALL
 from harness.records import Boundary, EnergyReading, Evidence, Method
 
 __all__ = [
@@ -143,7 +143,8 @@ def _pick(rows: Sequence[Mapping[str, Any]], pattern: str) -> list[Mapping[str, 
     if usable:
         return (measured or usable)[0]
     told = "; ".join(reasons) or "no meter reads it"
-    return f"{pattern.removeprefix(f'{WALL}|').replace('|', ' or ')} was not read ({told})"
+    asked = " or ".join(one for one in pattern.split("|") if one not in (REMOTE, WALL))
+    return f"{asked} was not read ({told})"
 
 
 def _matches(domain: str, alternative: str) -> bool:

@@ -123,7 +123,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
         asked = load_claims_file(run / "claims.yaml")
         boards = [d.domain for d in meter.describe().domains if d.domain.startswith("gpu:")]
         accelerated = bool(machine["accelerators"] or boards)
-        journal = Journal(run)
+        journal = Journal(run, {name: one.device for name, one in systems.items()})
         with _progress() as progress:
             bar = progress.add_task("measure", total=2 * plan.pairs)
 

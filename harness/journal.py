@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.boundaries import readings_of, served_elsewhere
 from harness.bundle import disk, image_path, read_json, write_json, write_table
 from harness.protocols import LateMeter
 from harness.records import EnergyReading, MachineState, TraceRow, Window
@@ -52,10 +53,15 @@ class BlockRecord:
 
 
 class Journal:
-    """Reads and adds to the partial files of one run."""
+    """Reads and adds to the partial files of one run.
 
-    def __init__(self, run: Path) -> None:
+    `devices` are what systems state that they work on: what is metered of another machine is not
+    written down as theirs.
+    """
+
+    def __init__(self, run: Path, devices: Mapping[str, str | None] | None = None) -> None:
         self.run, self.folder = run, run / "partial"
+        self.devices = dict(devices or {})
         self.records: list[WindowRecord] = []
         self.blocks: list[BlockRecord] = []
         for path in sorted(self.folder.glob("w*.json")):
@@ -76,12 +82,24 @@ class Journal:
         return number
 
     def add(self, record: WindowRecord) -> None:
+        record = self._own(record)
         self._write(record)
         self.records.append(record)
 
     def _write(self, record: WindowRecord) -> None:
         with disk(self.run):
             write_json(self.folder / f"{record.window.id}.json", dataclasses.asdict(record))
+
+    def _own(self, record: WindowRecord) -> WindowRecord:
+        """A window with the joules and processor time that are its system's own."""
+        window, device = record.window, self.devices.get(record.window.system)
+        if window.system not in self.devices:
+            return record  # an idle machine
+        if served_elsewhere(device):
+            window = dataclasses.replace(window, cpu_s=None)
+        return dataclasses.replace(
+            record, window=window, readings=readings_of(device, record.readings)
+        )
 
     def put_block(self, block: BlockRecord) -> None:
         """Writes a block, or what became of it."""
@@ -108,12 +126,13 @@ class Journal:
             span = record.window.span
             near_ns = round(LATE_MARGIN * span.duration_s * 1e9)
             first_ns, last_ns = span.start_ns - near_ns, span.end_ns + near_ns
-            self.records[at] = dataclasses.replace(
+            read = dataclasses.replace(
                 record,
                 readings=tuple(one for one in readings if one.span == span.id),
                 traces=tuple(row for row in traces if first_ns <= row.t_ns <= last_ns),
                 meter_of=of,
             )
+            self.records[at] = self._own(read)
             self._write(self.records[at])
 
     def compact(self) -> None:

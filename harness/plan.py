@@ -59,7 +59,10 @@ class SystemPlan:
 
     @property
     def device(self) -> str | None:
-        """What the system works on, in its own words: "cpu", "cuda:1"; None where it is silent."""
+        """What the system works on, in its own words; None where it is silent.
+
+        "cpu", "cuda:1", or "remote" where another machine does the work.
+        """
         return self.config.get("device")
 
 

@@ -33,7 +33,7 @@ FLOORS = {
     "harness.child": 3.08,
     "harness.worker": 3.1,
     "harness.draw": 3.12,
-    "harness.boundaries": 3.15,
+    "harness.boundaries": 1.0,
     "harness.windows": 3.15,
     "harness.steady": 3.16,
     "harness.plan": 3.15,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.boundaries import REMOTE, WALL
 from harness.errors import ConfigError, InputError, MeterUnavailable
 from harness.meters.power_log import read_power_log
 from harness.meters.sampling import Rules, readings_from
@@ -26,7 +27,6 @@ from harness.records import DomainCard, EnergyReading, MeterCard, Span, TraceRow
 
 __all__ = ["External", "Offset", "beacon", "clock_offset"]
 
-DOMAIN = "wall"
 PATTERN = (2, 3, 4, 2, 3, 4, 2)  # units of work, rest, work ... no shift of it looks like another
 UNIT_S = 1.0  # at least; and one and a half samples of the log
 GRID_S = 0.02  # the finest shift that is told apart
@@ -70,6 +70,8 @@ class _Run:
 class External:
     """Gives the domain `wall`: the whole machine, as its plug sees it.
 
+    With `of` "remote" it is the domain `remote`, the plug of the server of systems that are served
+    elsewhere: no load of this machine shows there, so that `offset_s` has to be given.
     `path`: the log, which another machine may be writing while the audit runs. `interval_s`:
     between its samples. `accuracy`: as the meter's maker states it; without one its joules cannot
     decide. `offset_s`: what to add to the log's times; None: found by beacons, within `within_s`
@@ -89,7 +91,14 @@ class External:
         within_s: float = 5.0,
         utc_offset_h: float = 0.0,
         wait_s: float = 30.0,
+        of: str = "here",
     ) -> None:
+        if of not in ("here", REMOTE) or (of == REMOTE and offset_s is None):
+            raise ConfigError(
+                f"meter external: of={of!r}, offset_s={offset_s}; it is here or remote, and of a "
+                "remote server offset_s says how far its clock is off (0 where both keep time)."
+            )
+        self.domain = REMOTE if of == REMOTE else WALL
         if not 0 < interval_s <= 10:
             raise ConfigError(f"meter external: interval_s={interval_s:g} is outside (0, 10]")
         if accuracy is not None and not 0 <= accuracy < 1:
@@ -120,7 +129,7 @@ class External:
 
     def describe(self) -> MeterCard:
         domain = DomainCard(
-            domain=DOMAIN,
+            domain=self.domain,
             method="wall",
             tick_s=self.interval_s,
             accuracy=self.accuracy,
@@ -160,7 +169,7 @@ class External:
             reason = f"{self.path} is read when the run is over"
             return [
                 EnergyReading(
-                    span=span.id, domain=DOMAIN, energy_j=None, method="wall", reason=reason
+                    span=span.id, domain=self.domain, energy_j=None, method="wall", reason=reason
                 )
                 for span in spans
             ]
@@ -231,7 +240,7 @@ class External:
         return [
             TraceRow(
                 t_ns=round(t_s * 1e9) - self._run.zero_ns,
-                domain=DOMAIN,
+                domain=self.domain,
                 quantity="power_w",
                 value=watts,
             )

@@ -3,8 +3,8 @@
 import pytest
 
 from harness.attribute import boundary_energy, per_image
-from harness.boundaries import boundaries_of, on_processors
-from harness.records import Boundary
+from harness.boundaries import boundaries_of, on_processors, readings_of
+from harness.records import Boundary, EnergyReading
 
 NODE = Boundary(name="node", patterns=("psys|package|cpu", "psys|dram|ram", "gpu"))
 
@@ -120,3 +120,36 @@ def test_a_wall_meter_stands_for_every_part_of_the_node_once_and_for_no_device()
     assert boundary_energy(rows, device).energy_j == 5.0
     unread = [row("wall", None, reason="no log"), row("package:0", 9.0), row("dram:0", 1.0)]
     assert boundary_energy(unread, Boundary(name="node", patterns=PLUGGED[:2])).energy_j == 10.0
+
+
+def test_of_a_system_served_elsewhere_this_machines_joules_are_none_and_the_servers_count():
+    def readings(device, *domains):
+        read = [
+            EnergyReading(span="w", domain=name, energy_j=5.0, method="counter") for name in domains
+        ]
+        return {one.domain: one for one in readings_of(device, read)}
+
+    away = readings("remote", "package:0", "gpu:0", "wall", "remote")
+    assert [name for name, one in away.items() if one.energy_j is not None] == ["remote"]
+    assert "served elsewhere" in away["wall"].reason and "meter=external" in away["wall"].reason
+    for device in ("cpu", "cuda:1", None):
+        here = readings(device, "package:0", "gpu:0", "remote")
+        assert [name for name, one in here.items() if one.energy_j is None] == ["remote"]
+
+
+def test_the_plug_of_a_server_is_the_node_of_two_systems_that_it_serves():
+    found = {b.name: b for b in boundaries_of(devices=["remote", "remote"], pue=1.2)}
+    plug = [row("remote", 20.0, "wall"), row("package:0", None, reason="served elsewhere")]
+    assert boundary_energy(plug, found["node"]).energy_j == 20.0  # once, for every part
+    assert boundary_energy(plug, found["facility"]).energy_j == pytest.approx(24.0)
+    assert "served elsewhere" in boundary_energy(plug, found["device"]).reason
+
+
+def test_an_accelerator_of_this_machine_is_no_part_of_what_is_served_elsewhere():
+    def device(*devices, **here):
+        return boundaries_of(devices=devices, pue=1.2, **here)[0].patterns
+
+    assert device("remote", "cpu") == device("remote", "remote") == NODE.patterns[:2]
+    assert device("remote", "cuda") == ("gpu",)
+    assert device("remote", "cpu", accelerated=True) == NODE.patterns[:2]
+    assert not on_processors("remote", False)

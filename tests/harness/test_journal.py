@@ -4,7 +4,7 @@ import dataclasses
 
 from harness.bundle import write_json
 from harness.journal import BlockRecord, Journal, WindowRecord
-from harness.records import Window
+from harness.records import DomainCard, EnergyReading, MeterCard, Window
 
 
 def window(number):
@@ -34,3 +34,33 @@ def test_a_block_voided_half_way_is_void_whole_at_the_next_start(tmp_path):
     assert again.windows("block") == []
     assert again.records[0].window.void and again.records[0].window.reason == "stopped"
     assert Journal(tmp_path).records[0].window.void
+
+
+class OfServer:
+    """A late meter at the plug of a server."""
+
+    def describe(self):
+        return MeterCard(name="late", domains=(DomainCard(domain="remote", method="wall"),))
+
+    def traces(self):
+        return []
+
+    def readings(self, spans):
+        return [
+            EnergyReading(span=s.id, domain="remote", energy_j=2.0, method="wall") for s in spans
+        ]
+
+
+def test_a_window_keeps_what_was_metered_where_its_system_works(tmp_path):
+    journal = Journal(tmp_path, {"a": "remote", "b": "cpu"})
+    both = {system: dataclasses.replace(window(n), system=system) for n, system in enumerate("ab")}
+    for one in both.values():
+        read = EnergyReading(span=one.id, domain="cpu", energy_j=1.0, method="counter")
+        journal.add(WindowRecord(window=one, readings=(read,)))
+    away, here = Journal(tmp_path).records
+    assert (away.window.cpu_s, away.readings[0].energy_j) == (None, None)
+    assert (here.window.cpu_s, here.readings[0].energy_j) == (1.0, 1.0)
+    journal.read_late(OfServer())
+    away, here = Journal(tmp_path).records
+    assert away.readings[0].energy_j == 2.0
+    assert here.readings[0].energy_j is None and "of a server" in here.readings[0].reason

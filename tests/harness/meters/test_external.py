@@ -163,6 +163,19 @@ def test_an_offset_that_is_given_is_taken_without_a_beacon(tmp_path, monkeypatch
     assert made.readings([window(begin_s, 80, 90)])[0].accuracy is None
 
 
+def test_the_log_of_a_server_is_a_domain_of_its_own_and_needs_its_clocks_offset(
+    tmp_path, monkeypatch
+):
+    made, begin_s = meter(tmp_path, monkeypatch, offset_s=1.0, of="remote", shown=())
+    made.finish()
+    (reading,) = made.readings([window(begin_s, 80, 90)])
+    assert reading.domain == made.describe().domains[0].domain == "remote"
+    assert reading.energy_j == pytest.approx(500, rel=0.01)
+    for wrong in ({"of": "remote"}, {"of": "there", "offset_s": 0.0}):
+        with pytest.raises(ConfigError, match="here or remote"):
+            External(path=tmp_path / "plug.csv", **wrong)
+
+
 def test_a_log_that_ends_too_early_is_said_and_can_be_given_later(tmp_path, monkeypatch):
     made, begin_s = meter(tmp_path, monkeypatch)
     whole = made.path.read_text()
