@@ -91,7 +91,7 @@ def rounds(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     for one in config["rounds"]:
         if not isinstance(one, Mapping) or "candidate" not in one or set(one) - set(KEYS):
             raise ConfigError(f"rounds: {one!r} is no round; it has {', '.join(KEYS)}.")
-        if config["size"] == "mini" and not one.get("mini"):
+        if not sizes[config["size"]]["every"] and not one.get("mini"):
             continue
         baseline = one.get("baseline") or config["baseline"]
         found.append(
@@ -107,7 +107,7 @@ def rounds(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     if twice := next((name for name in folders if folders.count(name) > 1), ""):
         raise ConfigError(f"rounds: {twice} stands twice. Ask all its claims in one round.")
     if not found:
-        raise ConfigError("rounds: none is of this size. Mark some with mini: true, or size=full.")
+        raise ConfigError("rounds: none is of this size. Mark some with mini: true, or size=every.")
     return found
 
 
@@ -118,7 +118,7 @@ def _overrides(one: Mapping[str, Any], config: Mapping[str, Any]) -> Sequence[st
         f"candidate={one['candidate']}",
         f"baseline={one['baseline']}",
         f"claims=[{','.join(one['claims'])}]",
-        *config["sizes"][config["size"]],
+        *config["sizes"][config["size"]]["audit"],
         *config["audit"],
         *one["audit"],
     ]

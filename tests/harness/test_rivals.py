@@ -72,7 +72,7 @@ def test_a_round_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("size=huge", "mini, full"),
+        ("size=huge", "mini, every, full"),
         ("rounds=[{candidat: a}]", "is no round"),
         ("rounds=[{candidate: un0}]", "none is of this size"),
         ("rounds=[{candidate: un0, mini: true},{candidate: un0, mini: true}]", "stands twice"),
