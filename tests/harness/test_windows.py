@@ -139,7 +139,7 @@ def test_a_failure_has_no_hash_and_keeps_its_reason():
         ([None, 5.4], ""),
     ),
 )
-def test_work_that_goes_on_after_the_last_answer_voids(read_s, told, monkeypatch):
+def test_work_that_goes_on_after_the_last_answer_voids(read_s, told, monkeypatch, settling):
     monkeypatch.setattr("harness.windows.time.sleep", lambda seconds: None)
     worker, served = Scripted(), Served(cpu_s=3.0)
     worker.cpu = iter(read_s)

@@ -125,7 +125,7 @@ def test_what_is_faster_by_heart_is_named(tmp_path):
     assert "one request like another" in {p["name"] for v in verdicts for p in v["evidence"]}
 
 
-def test_work_that_goes_on_after_the_answers_voids_its_windows(tmp_path):
+def test_work_that_goes_on_after_the_answers_voids_its_windows(tmp_path, settling):
     one = "suite.sizes.mini.pairs=1"
     said, _ = told(tmp_path, "later", "WorksOnInAThread", "WorksOnInAChild", one)
     assert "Void: a" in said
