@@ -5,7 +5,7 @@
 4  reports  un0_model.recipes
 3  bundle < worker < measure < attribute < judge, and what belongs to them
 2  harness.systems | .techniques | .meters | .metrics | .environment   (siblings apart)
-1  harness.stats  harness.protocols  harness.assets < suites  un0_model
+1  harness.stats  harness.protocols  harness.assets < suites < un0_model
 0  harness.records  harness.errors
 """
 
@@ -71,7 +71,7 @@ FLOORS = {
     "harness.stats": 1.0,
     "harness.protocols": 1.0,
     "harness.assets": 1.0,
-    "suites": 1.1,
+    "suites": 1.05,
     "un0_model": 1.1,
     "conf": 0,
     "harness.records": 0,
