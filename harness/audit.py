@@ -46,7 +46,11 @@ from suites.proc.sets import to_jsonl
 
 __all__ = ["STAGES", "audit"]
 
-REPLAYS = ("harness.systems.un0.Un0System",)  # those whose replay may support a claim
+REPLAYS = (  # systems whose replay may support a claim
+    "harness.systems.un0.Un0System",
+    "harness.systems.gated_pipeline.GatedPipeline",
+)
+TECHNIQUES = ("un0_model.sparsify.Sparsified", "harness.techniques.experts.Experts")  # theirs
 STAGES = ("measure", "score", "judge", "report")
 NEEDS = {"score": "requests.parquet", "judge": "items.parquet", "report": "verdicts.json"}
 NULL = {"_target_": "harness.systems.null.NullSystem", "batch": 16}
@@ -190,9 +194,16 @@ def _finish(meter: LateMeter, run: Path) -> None:
 
 
 def _own(config: Mapping[str, Any]) -> bool:
-    """Whether a system is this repository's code and nothing else: its arguments are plain."""
-    plain = not any(isinstance(value, Mapping | list) for value in config.values())
-    return plain and config.get("_target_") in REPLAYS
+    """Whether a system is this repository's code and nothing else, down to its techniques."""
+    return config.get("_target_") in REPLAYS and all(map(_plain, config.values()))
+
+
+def _plain(value: Any) -> bool:
+    """Whether a setting names no code, or only this repository's own techniques."""
+    if isinstance(value, Mapping):
+        named = "_target_" not in value or value["_target_"] in TECHNIQUES
+        return named and all(map(_plain, value.values()))
+    return not isinstance(value, list) or all(map(_plain, value))
 
 
 def _salt(run: Path) -> str:

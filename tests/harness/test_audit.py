@@ -149,6 +149,12 @@ def test_only_this_repositorys_own_code_is_believed_for_itself():
     assert audit._own(own)
     assert not audit._own({**own, "model": {"_target_": "other.code"}})
     assert not audit._own({**own, "_target_": "toy_systems.Gated"})
+    experts = {"_target_": "harness.techniques.experts.Experts", "top": 2}
+    gated = {"_target_": "harness.systems.gated_pipeline.GatedPipeline", "call": {"clean": False}}
+    assert audit._own({**gated, "techniques": [experts]})
+    for other in ({"_target_": "other.code"}, {**experts, "top": {"_target_": "other.code"}}):
+        assert not audit._own({**gated, "techniques": [experts, other]})
+        assert not audit._own({**gated, "call": {"clean": [other]}})
 
 
 # Stopping and going on -------------------------------------------------------------------------
