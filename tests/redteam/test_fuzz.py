@@ -116,6 +116,7 @@ def test_weights(tmp_path, data):
 )
 def test_bundles(tmp_path, name, place, put, cut):
     copy = Path(shutil.copytree(KEPT, tmp_path / "copy", dirs_exist_ok=True))
+    shutil.copy(ROOT / "suites/proc/sets/test.jsonl", copy / "prompts.jsonl")  # left out of it
     data = (copy / name).read_bytes()
     at = int(place * len(data))
     (copy / name).write_bytes(data[:at] + put + data[at + cut :])
