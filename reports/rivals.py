@@ -56,18 +56,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
-    """A system in the plot, in percent; `first` where none is both cheaper and better.
+    """A system in the plot, in percent, by its place in the table, from 1.
 
-    Its name stands to the `left` of it or to the right, and `drop` pixels down.
+    `first` where none is both cheaper and better.
     """
 
     name: str
+    number: int
     x: float
     y: float
     first: bool
     title: str
-    left: bool
-    drop: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +109,14 @@ def read(root: Path) -> Series:
         claims = {claim.id: claim for claim in load_claims_file(run / "claims.yaml")}
         for card in verdict_cards(bundle.read_json(run / "verdicts.json"), claims, ()):
             verdicts.setdefault(card.claim, []).append((one["folder"], card))
-    outcomes = tuple(_outcome(claim, verdicts.get(claim.id, [])) for claim in load_claims())
+    outcomes = [_outcome(claim, verdicts.get(claim.id, [])) for claim in load_claims()]
+    outcomes.sort(key=lambda one: (not one.round, list(OUTCOMES).index(one.outcome)))
     across, upward, dots, frontier = _plot(systems)
     return Series(
         size=str(told["size"]),
         machine=machine,
         systems=tuple(systems),
-        outcomes=outcomes,
+        outcomes=tuple(outcomes),
         missing=tuple(missing),
         across=across,
         upward=upward,
@@ -219,31 +219,30 @@ def _plot(
 ) -> tuple[Axis | None, Axis | None, tuple[Dot, ...], tuple[tuple[float, float], ...]]:
     """Verified content against processor time, with those that none beats in both."""
     known = [
-        (one, one.seconds, one.verified)
-        for one in systems
+        (number, one, one.seconds, one.verified)
+        for number, one in enumerate(systems, 1)
         if one.seconds and one.verified is not None
     ]
     if not known:
         return None, None, (), ()
-    across = decades([seconds for _, seconds, _ in known], numbers.seconds)
+    across = decades([seconds for _, _, seconds, _ in known], numbers.seconds)
     ticks = tuple((float(p), f"{p}%") for p in (0, 25, 50, 75, 100))
     upward = Axis(low=0.0, high=1.0, log=False, ticks=ticks)
     dots: list[Dot] = []
-    for one, seconds, verified in known:
+    for number, one, seconds, verified in known:
         beaten = any(
-            (s <= seconds and v >= verified) and (s < seconds or v > verified) for _, s, v in known
+            (s <= seconds and v >= verified) and (s < seconds or v > verified)
+            for _, _, s, v in known
         )
-        x = across.place(seconds)
         dots.append(
             Dot(
                 name=one.name,
-                x=x,
+                number=number,
+                x=across.place(seconds),
                 y=round(100 - upward.place(verified), 3),
                 first=not beaten,
                 title=f"{one.name}: {one.texts['seconds']} an image, "
                 f"{one.texts['verified']} verified",
-                left=x > 60,
-                drop=4 if len(dots) % 2 else -8,
             )
         )
     frontier = sorted((dot.x, dot.y) for dot in dots if dot.first)
