@@ -137,7 +137,14 @@ def _ratio(evidence: Evidence, claim: Claim) -> Finding:
         reason = f"{part.reason} No verdict before {need} pairs; {ratio.pairs} are complete."
         return Finding(part=replace(part, reason=reason))
     p = ratio.p_below(threshold) if at_least else ratio.p_above(threshold)
+    if claim.training_images and passes and not _is_own(evidence, evidence.candidate):
+        told = "What training took is the candidate's own word, which supports nothing."
+        return Finding(part=replace(part, outcome="not_measured", reason=f"{part.reason} {told}"))
     return Finding(part=part, supports=passes, p_refuted=p)
+
+
+def _is_own(evidence: Evidence, system: str) -> bool:
+    return system in (evidence.settings.get("own_systems") or ())
 
 
 def _latency(evidence: Evidence, claim: Claim) -> Finding:
@@ -235,6 +242,10 @@ def _told_apart(table: Table, claim: Claim) -> Finding:
     found = told_apart(table, ours, theirs)
     if isinstance(found, str):
         return Finding(part=unmeasured(name, limit, f"No classifier was tried: {found}."))
+    blurred = told_apart(table, "control:blur", "control:reference")
+    if isinstance(blurred, str) or blurred.low is None or blurred.low <= limit:
+        reason = "Blurred renders are not told from clean ones here, so nothing else would be."
+        return Finding(part=unmeasured(name, limit, reason))
     low, high = found.low, found.high
     assert low is not None and high is not None  # of ten prompts or more
     part = Part(
@@ -248,11 +259,12 @@ def _told_apart(table: Table, claim: Claim) -> Finding:
         unit="share",
         reason=f"A linear discriminant gives {found.estimate:.1%} of held-out pictures to the "
         f"system that drew them (95% interval {low:.1%} to {high:.1%}, {found.n} prompts); chance "
-        f"is 50%, asked at most {limit:.0%}.",
+        f"is 50%, asked at most {limit:.0%}, and as near to chance from below.",
     )
     error = (high - low) / 2 / distributions.t.ppf(1 - claim.alpha, found.n - 1)
-    p = float(distributions.t.sf((found.estimate - limit) / error, found.n - 1)) if error else 1.0
-    return Finding(part=part, supports=high <= limit, p_refuted=p)
+    beyond = found.estimate - limit
+    p = float(distributions.t.sf(beyond / error, found.n - 1)) if error else float(beyond <= 0)
+    return Finding(part=part, supports=low >= 1 - limit and high <= limit, p_refuted=p)
 
 
 DECIDING: Mapping[str, Callable[[Evidence, Claim], Finding]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +69,8 @@ def measured_ratio(
 ) -> MeasuredRatio:
     """Ratio of joules at a boundary, or of processor time, over complete pairs of blocks.
 
-    With `training_images` the processor time of training, as cards tell it, is spread over so many
-    images and counted in; a baseline that tells of none is taken to have cost none.
+    With `training_images` the processor time of the candidate's training, as its card tells it, is
+    spread over so many images and counted in; the baseline's is taken to have cost nothing.
 
     A void window leaves out its pair; a window without the quantity leaves the ratio without a
     value, because what a meter could not read is not missing at random.
@@ -102,15 +103,14 @@ def measured_ratio(
         return MeasuredRatio(
             ratio=None, pairs=len(complete), method=method, too_few=True, reason=reason
         )
-    trained = {s: _training_s(evidence, s) for s in systems} if training_images else {}
-    if training_images and trained[evidence.candidate] is None:
-        reason = f"The card of {evidence.candidate} does not tell what its training took."
-        return MeasuredRatio(ratio=None, pairs=len(complete), method=method, reason=reason)
-    share = {s: (trained.get(s) or 0.0) / (training_images or 1.0) for s in systems}
-    values = {
-        key: np.array([found[p, *key].value for p in complete], float) + share[key[0]]
-        for key in keys
-    }
+    values = {key: np.array([found[p, *key].value for p in complete], float) for key in keys}
+    if training_images:
+        trained_s = _training_s(evidence, evidence.candidate)
+        if trained_s is None:
+            reason = f"The card of {evidence.candidate} does not tell what its training took."
+            return MeasuredRatio(ratio=None, pairs=len(complete), method=method, reason=reason)
+        for order in ("AB", "BA"):
+            values[evidence.candidate, order] += trained_s / training_images
     if min(float(v.min()) for v in values.values()) <= 0:
         reason = "A window reads zero or less per image."
         return MeasuredRatio(ratio=None, pairs=len(complete), method=method, reason=reason)
@@ -147,10 +147,12 @@ def measured_ratio(
 
 
 def _training_s(evidence: Evidence, system: str) -> float | None:
-    """Processor seconds of a system's training, as its card tells them."""
+    """Processor seconds of a system's training, as its card tells them; None for no such number."""
     notes = evidence.cards.get(system, {}).get("notes") or {}
-    spent = (notes.get("training") or {}).get("cpu_s")
-    return None if spent is None else float(spent)
+    training = notes.get("training")
+    spent = training.get("cpu_s") if isinstance(training, Mapping) else None
+    fits = isinstance(spent, int | float) and not isinstance(spent, bool)
+    return float(spent) if fits and 0 < spent < math.inf else None
 
 
 def _slots(evidence: Evidence) -> dict[tuple[int, str, str], list[dict[str, Any]]]:

@@ -197,7 +197,7 @@ def ratio_interval(
         low=math.exp(estimate - half(ALPHA)),
         high=math.exp(estimate + half(ALPHA)),
         pairs=count,
-        wanted=pairs_needed(s),
+        wanted=pairs_needed(s, len(pilot)),
         s=s,
         half=half,
         carry_over=_exponential(carry),

@@ -43,9 +43,11 @@ def told_apart(table: Table, ours: str, theirs: str) -> Interval | str:
         a, b = (x[seen & (y == side)] for side in (1.0, -1.0))
         spread = (np.cov(a.T) + np.cov(b.T)) / 2
         level = np.trace(spread) / len(spread)
+        if not level > 0:
+            return "the features of each system are all the same"
         spread = (1 - SHRUNK) * spread + SHRUNK * level * np.eye(len(spread))
         way = linalg.solve(spread, a.mean(0) - b.mean(0), assume_a="pos")
         side = np.sign((x[asked] - (a.mean(0) + b.mean(0)) / 2) @ way)
-        for name, found in zip(names[asked], side == y[asked], strict=True):
-            right.setdefault(name, []).append(float(found))
+        for name, found in zip(names[asked], (1 + side * y[asked]) / 2, strict=True):
+            right.setdefault(name, []).append(float(found))  # a tie is half right
     return cluster_interval([float(np.mean(found)) for found in right.values()])
