@@ -46,11 +46,19 @@ from suites.proc.sets import to_jsonl
 
 __all__ = ["STAGES", "audit"]
 
-REPLAYS = (  # systems whose replay may support a claim
+OWN = (  # systems whose own word may support a claim
     "harness.systems.un0.Un0System",
     "harness.systems.gated_pipeline.GatedPipeline",
+    "harness.systems.diffusers_pipeline.DiffusersSystem",
 )
-TECHNIQUES = ("un0_model.sparsify.Sparsified", "harness.techniques.experts.Experts")  # theirs
+TECHNIQUES = (  # theirs
+    "un0_model.sparsify.Sparsified",
+    "harness.techniques.early_exit.EarlyExit",
+    "harness.techniques.experts.Experts",
+    "harness.techniques.quantised.Quantised",
+    "harness.techniques.replaced.Replaced",
+    "harness.techniques.step_cache.StepCache",
+)
 STAGES = ("measure", "score", "judge", "report")
 NEEDS = {"score": "requests.parquet", "judge": "items.parquet", "report": "verdicts.json"}
 NULL = {"_target_": "harness.systems.null.NullSystem", "batch": 16}
@@ -195,7 +203,7 @@ def _finish(meter: LateMeter, run: Path) -> None:
 
 def _own(config: Mapping[str, Any]) -> bool:
     """Whether a system is this repository's code and nothing else, down to its techniques."""
-    return config.get("_target_") in REPLAYS and all(map(_plain, config.values()))
+    return config.get("_target_") in OWN and all(map(_plain, config.values()))
 
 
 def _plain(value: Any) -> bool:

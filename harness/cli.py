@@ -107,7 +107,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     if (arguments.bundle / "rivals.json").is_file():
-        return _verify_series(arguments.bundle)
+        return _verify_series(arguments)
     found = importlib.import_module("harness.bundle")
     differences = importlib.import_module("harness.verify").verify(arguments.bundle)
     digest = found.manifest_digest(arguments.bundle)
@@ -128,14 +128,22 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _verify_series(root: Path) -> int:
-    rivals = importlib.import_module("harness.rivals")
-    differences = list(rivals.differences(root))
+def _verify_series(arguments: argparse.Namespace) -> int:
+    root = arguments.bundle
+    if arguments.signed_by is not None:
+        raise InputError("--signed-by is of a bundle; name a round's folder in the series.")
+    digest = importlib.import_module("harness.bundle").sha256_file(root / "rivals.json")
+    differences = list(importlib.import_module("harness.rivals").differences(root))
+    if arguments.digest is not None and arguments.digest.lower() != digest:
+        differences.insert(0, f"rivals.json: its SHA-256 is {digest}, not {arguments.digest}")
     for difference in differences:
         print(difference)
     if differences:
         raise CheckFailed(f"{root}: {len(differences)} differences.")
-    print(f"{root}: {len(rivals.finished(root))} rounds and both pages are as recorded.")
+    told = importlib.import_module("reports.rivals").series(root)
+    print(f"{root}: {len(told['digests'])} of {len(told['rounds'])} rounds are as recorded.")
+    print("Rounds whose images were left out were verified without them.")
+    print(f"series {digest}")
     return 0
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from scipy import stats as distributions
 
-from harness.attribute import least_direct, per_image, windows_of
+from harness.attribute import PerImage, least_direct, per_image, windows_of
 from harness.findings import Finding, unmeasured
 from harness.load import HALF, loads
-from harness.records import Claim, Evidence, Part
+from harness.ratio import measured_ratio
+from harness.records import Claim, Evidence, Outcome, Part
 from harness.stats import ALPHA, cluster_interval, one_sided_p
 from harness.traffic import traffic
 
@@ -32,13 +34,17 @@ class _Scale:
 
 
 def _price(evidence: Evidence) -> float | None:
-    price = (evidence.settings.get("tariff") or {}).get("price_per_kwh")
-    return None if price is None else price / J_PER_KWH
+    tariff = evidence.settings.get("tariff") or {}
+    price = tariff.get("price_per_kwh")
+    return price / J_PER_KWH if price and tariff.get("currency") == "USD" else None
 
 
 def _floor(evidence: Evidence) -> float | None:
+    """Of work that was counted: more that is told would lower the figure in the teller's favour."""
     found = next((t for t in traffic(evidence) if t.system == evidence.candidate), None)
-    return 1 / found.floor_j if found and found.floor_j else None
+    own = evidence.candidate in (evidence.settings.get("own_systems") or ())
+    counted = found is not None and (own or found.source.startswith("counted"))
+    return 1 / found.floor_j if found and counted and found.floor_j else None
 
 
 _SCALES = {
@@ -50,36 +56,42 @@ _SCALES = {
     ),
     "price": _Scale(
         name="electricity of an image",
-        unit="",
+        unit="USD",
         each=_price,
-        lacking="No price of a kilowatt-hour is stated.",
+        lacking="No price of a kilowatt-hour above 0 is stated in USD.",
     ),
     "above_landauer": _Scale(
         name="energy over the least for its bit operations (k T ln 2)",
         unit="times",
         each=_floor,
-        lacking="The work of an image was not counted (work=true), so its least energy is unknown.",
+        lacking="The work of an image was not counted, so its least energy is unknown.",
     ),
 }
 
 
 def absolute(evidence: Evidence, claim: Claim) -> Finding:
-    """What an image of the candidate takes at the node, in the claim's unit, over block windows."""
+    """What an image of the candidate takes at the node, in the claim's unit, over pairs of blocks.
+
+    What a ratio of the same joules may not decide, this may not either.
+    """
     assert claim.threshold is not None  # the loader refuses one without
     scale, limit = _SCALES[claim.quantity], claim.threshold
     each = scale.each(evidence)
-    if each is None:
-        return Finding(part=unmeasured(scale.name, limit, scale.lacking))
     node = next((b for b in evidence.boundaries if b.name == "node"), None)
-    windows = windows_of(evidence, evidence.candidate, "block").values()
-    found = [per_image(rows, node) for rows in windows] if node else []
-    values = [one.value * each for one in found if one.value is not None]
-    if len(values) < 2 or len(values) < len(found):
-        reason = next((one.reason for one in found if one.value is None), "too few windows")
-        return Finding(part=unmeasured(scale.name, limit, f"The node was not read: {reason}."))
+    if each is None or node is None:
+        return Finding(part=unmeasured(scale.name, limit, scale.lacking))
+    ratio = measured_ratio(evidence, node)
+    if ratio.ratio is None:
+        outcome: Outcome = "inconclusive" if ratio.too_few else "not_measured"
+        part = unmeasured(scale.name, limit, ratio.reason)
+        return Finding(part=replace(part, outcome=outcome, n=ratio.pairs))
+    by_pair: dict[int, list[PerImage]] = {}
+    for rows in windows_of(evidence, evidence.candidate, "block").values():
+        by_pair.setdefault(rows[0]["pair"], []).append(per_image(rows, node))
+    found = [one for pair in by_pair.values() for one in pair]
+    values = [fmean((one.value or 0.0) * each for one in pair) for pair in by_pair.values()]
     interval, n = cluster_interval(values), len(values)
-    stated = [one.accuracy for one in found]
-    accuracy = max((a for a in stated if a is not None), default=0.0)
+    accuracy = max((one.accuracy for one in found if one.accuracy is not None), default=0.0)
     error = float(distributions.tstd(values)) / math.sqrt(n)
 
     def half(alpha: float) -> float:
@@ -89,7 +101,7 @@ def absolute(evidence: Evidence, claim: Claim) -> Finding:
         )
 
     low, high = interval.estimate - half(ALPHA), interval.estimate + half(ALPHA)
-    told = f"{interval.estimate:.3g} (95% interval {low:.3g} to {high:.3g}, {n} windows)"
+    told = f"{interval.estimate:.3g} (95% interval {low:.3g} to {high:.3g}, {n} pairs of blocks)"
     part = Part(
         name=scale.name,
         outcome="not_measured",
@@ -101,11 +113,11 @@ def absolute(evidence: Evidence, claim: Claim) -> Finding:
         unit=scale.unit,
         reason=f"{evidence.candidate}, {scale.name}: {told}, asked {limit:.3g}.",
     )
-    why = MODELLED if least_direct(one.method for one in found) == "modelled" else ""
-    if None in stated:
-        why = why or "A meter states no accuracy, so its reading cannot decide."
-    if why:
-        return Finding(part=replace(part, reason=f"{why} {part.reason}"))
+    if not ratio.admissible:
+        return Finding(part=replace(part, reason=f"{ratio.reason} {part.reason}"))
+    if n < (need := max(claim.min_pairs, ratio.planned)):
+        reason = f"{part.reason} No verdict before {need} pairs; {n} are complete."
+        return Finding(part=replace(part, outcome="inconclusive", reason=reason))
     at_least = claim.direction == "at_least"
     beyond = limit - interval.estimate if at_least else interval.estimate - limit
     return Finding(
@@ -116,21 +128,21 @@ def absolute(evidence: Evidence, claim: Claim) -> Finding:
 
 
 def smaller(evidence: Evidence, claim: Claim) -> Finding:
-    """Bytes of parameters, baseline over candidate, as their cards have them.
+    """Bytes of the denoiser's parameters, baseline over candidate, as their cards have them.
 
     A system is believed against its interest; for it only where it is this repository's own.
     """
     assert claim.threshold is not None
-    name, limit = "times smaller in bytes of parameters", claim.threshold
+    name, limit = "times smaller in bytes of the denoiser's parameters", claim.threshold
     ours, theirs = (
-        evidence.cards.get(system, {}).get("parameter_bytes")
+        (evidence.cards.get(system, {}).get("notes") or {}).get("denoiser_bytes")
         for system in (evidence.candidate, evidence.baseline)
     )
     if not ours or not theirs:
-        reason = "A card does not state its bytes of parameters."
+        reason = "A card does not state the bytes of its denoiser's parameters (denoiser_bytes)."
         return Finding(part=unmeasured(name, limit, reason))
     found, own = theirs / ours, set(evidence.settings.get("own_systems") or ())
-    reason = f"{ours:,} bytes of parameters against {theirs:,}: {found:.3g} times smaller, asked "
+    reason = f"{ours:,} bytes of the denoiser against {theirs:,}: {found:.3g} times smaller, asked "
     part = Part(
         name=name,
         outcome="not_measured",
@@ -176,5 +188,5 @@ def served(evidence: Evidence, claim: Claim) -> Finding:
     )
     if method == "modelled":
         return Finding(part=replace(part, reason=f"{MODELLED} {part.reason}"))
-    told = f"{part.reason} A derived figure has no interval and cannot decide."
+    told = f"{part.reason} A derived figure has no interval: it is shown, and never decides."
     return Finding(part=replace(part, outcome="inconclusive", reason=told))

@@ -151,8 +151,9 @@ def _training_s(evidence: Evidence, system: str) -> float | None:
     notes = evidence.cards.get(system, {}).get("notes") or {}
     training = notes.get("training")
     spent = training.get("cpu_s") if isinstance(training, Mapping) else None
-    fits = isinstance(spent, int | float) and not isinstance(spent, bool)
-    return float(spent) if fits and 0 < spent < math.inf else None
+    if isinstance(spent, bool) or not isinstance(spent, int | float):
+        return None
+    return float(spent) if 0 < spent < math.inf else None
 
 
 def _slots(evidence: Evidence) -> dict[tuple[int, str, str], list[dict[str, Any]]]:

@@ -7,7 +7,7 @@ fails is told and left; the same command under the same name goes on where it wa
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from harness.compose import compose
 from harness.errors import AuditStopped, ConfigError, Interrupted, Un0BenchError
 from harness.verify import verify
 from reports import rivals as report
+from suites.claims import claims_bytes, load_claims
 
-__all__ = ["differences", "finished", "rivals", "rounds"]
+__all__ = ["differences", "rivals", "rounds"]
 
 KEYS = ("candidate", "baseline", "claims", "mini", "audit")
 
@@ -28,17 +29,26 @@ def rivals(config: Mapping[str, Any]) -> Path:
 
     Raises AuditStopped where rounds failed: the table then has the others.
     """
-    chosen = rounds(config)
+    chosen, size = rounds(config), config["size"]
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    root = Path(config["out"]) / str(config["name"] or f"rivals-{config['size']}-{now}")
+    root = Path(config["out"]) / str(config["name"] or f"rivals-{size}-{now}")
+    asked = {
+        "size": size,
+        "rounds": chosen,
+        "audit": [*config["sizes"][size]["audit"], *config["audit"]],
+    }
     kept = root / report.SERIES
-    if kept.is_file() and (known := bundle.read_json(kept)["rounds"]) != chosen:
-        raise ConfigError(
-            f"{root} holds a series of {len(known)} other rounds. Choose another name=..., or ask "
-            "for the same ones to go on."
-        )
-    root.mkdir(parents=True, exist_ok=True)
-    bundle.write_json(kept, {"size": config["size"], "rounds": chosen})
+    if kept.is_file():
+        known = report.series(root)
+        if differing := next((key for key in asked if known.get(key) != asked[key]), ""):
+            raise ConfigError(
+                f"{root} holds another series ({differing} differs). Choose another name=..., or "
+                "ask for the same to go on."
+            )
+    else:
+        root.mkdir(parents=True, exist_ok=True)
+        statements = {claim.id: claim.statement for claim in load_claims()}
+        bundle.write_json(kept, {**asked, "claims": statements, "digests": {}})
     failed: list[str] = []
     for number, one in enumerate(chosen, 1):
         run = root / one["folder"]
@@ -46,37 +56,62 @@ def rivals(config: Mapping[str, Any]) -> Path:
             continue
         print(f"round {number} of {len(chosen)}: {one['candidate']} against {one['baseline']}")
         try:
-            settings = compose([*_overrides(one, config), f"out={root}", f"name={one['folder']}"])
+            settings = compose([*_overrides(one, asked), f"out={root}", f"name={one['folder']}"])
             audit(settings, run, resume=(run / "config.yaml").is_file())
         except Interrupted:
             raise
         except Un0BenchError as error:
             failed.append(one["folder"])
             print(f"  failed: {error}")
+            continue
+        told = report.series(root)
+        told["digests"][one["folder"]] = bundle.manifest_digest(run)
+        bundle.write_json(kept, told)
         report.write(root)
     report.write(root)
     if failed:
         raise AuditStopped(
             f"{len(failed)} of {len(chosen)} rounds failed ({', '.join(failed)}); the others are "
-            f"in {root}. Go on with: un0bench rivals name={root.name} out={root.parent}"
+            f"in {root}. Go on with the same command and name={root.name}"
         )
     return root
 
 
-def finished(root: Path) -> list[str]:
-    """Folders of the rounds whose bundles are closed."""
-    folders = [one["folder"] for one in bundle.read_json(root / report.SERIES)["rounds"]]
-    return [name for name in folders if (root / name / "manifest.json").is_file()]
-
-
 def differences(root: Path) -> Iterator[str]:
-    """What of a series does not follow from its rounds' rows."""
-    for name in finished(root):
-        for difference in verify(root / name):
-            yield f"{name}: {difference}"
+    """What of a series is not as it was recorded, or does not follow from its rounds' rows."""
+    told = report.series(root)
+    listed = {one["folder"]: one for one in told["rounds"]}
+    for path in sorted(root.glob("*/manifest.json")):
+        name = path.parent.name
+        if name not in listed or name not in told["digests"]:
+            yield f"{name}: a bundle that {report.SERIES} does not list"
+    for name, digest in told["digests"].items():
+        yield from (f"{name}: {text}" for text in _of_round(root / name, listed[name], digest))
     for page in report.PAGES:
-        if (root / page).read_bytes() != report.render(root, page).encode():
-            yield f"{page}: differs from the one drawn from these bundles"
+        path = root / page
+        if not path.is_file():
+            yield f"{page}: missing"
+            continue
+        try:
+            if path.read_bytes() != report.render(root, page).encode():
+                yield f"{page}: differs from the one drawn from these bundles"
+        except (Un0BenchError, OSError) as error:
+            yield f"{page}: cannot be drawn ({error})"
+
+
+def _of_round(run: Path, one: Mapping[str, Any], digest: str) -> Iterator[str]:
+    try:
+        if bundle.manifest_digest(run) != digest:
+            yield f"not the bundle that {report.SERIES} lists"
+        config = bundle.read_yaml(run / "config.yaml")
+        for key in ("candidate", "baseline", "claims"):
+            if config.get(key) != one[key]:
+                yield f"its audit has another {key} than its round"
+        if (run / "claims.yaml").read_bytes() != claims_bytes(one["claims"]):
+            yield "claims.yaml: not the claims that un0bench ships under these names"
+        yield from verify(run)
+    except (Un0BenchError, OSError) as error:
+        yield f"cannot be read ({error})"
 
 
 def rounds(config: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -111,14 +146,13 @@ def rounds(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _overrides(one: Mapping[str, Any], config: Mapping[str, Any]) -> Sequence[str]:
+def _overrides(one: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Of one audit: what the size asks, then the series, then the round."""
     return [
         f'system=["{one["candidate"]}","{one["baseline"]}"]',
         f"candidate={one['candidate']}",
         f"baseline={one['baseline']}",
         f"claims=[{','.join(one['claims'])}]",
-        *config["sizes"][config["size"]]["audit"],
-        *config["audit"],
+        *asked["audit"],
         *one["audit"],
     ]

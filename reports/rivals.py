@@ -12,17 +12,19 @@ from typing import Any
 
 from harness import bundle
 from harness.attribute import mean_per_image
+from harness.errors import InputError
 from harness.ratio import measured_ratio
-from harness.records import Claim, Evidence
+from harness.records import Evidence
 from harness.traffic import traffic
 from reports import numbers
+from reports.costs import factors
 from reports.figures import Axis, decades
 from reports.html import environment
 from reports.markdown import escape
 from reports.verdicts import OUTCOMES, VerdictCard, verdict_cards
-from suites.claims import load_claims, load_claims_file
+from suites.claims import load_claims_file
 
-__all__ = ["PAGES", "SERIES", "read", "render", "write"]
+__all__ = ["PAGES", "SERIES", "read", "render", "series", "write"]
 
 SERIES, PAGES = "rivals.json", ("rivals.html", "rivals.md")
 METRICS = ("verified", "clip", "frechet", "recall")
@@ -50,6 +52,8 @@ class Outcome:
     badge: str
     round: str
     found: str
+    asked: str
+    scope: str
     reason: str
     others: tuple[str, ...]
 
@@ -84,19 +88,36 @@ class Series:
     frontier: tuple[tuple[float, float], ...]
 
 
-def read(root: Path) -> Series:
-    """Reads a series; rounds that are not finished are told as missing."""
+def series(root: Path) -> dict[str, Any]:
+    """What rivals.json says. Raises InputError where it is none."""
     told = bundle.read_json(root / SERIES)
+    if not isinstance(told, dict) or not {"size", "rounds", "claims", "digests"} <= told.keys():
+        raise InputError(f"{root / SERIES} tells of no series. It was edited or cut.")
+    return told
+
+
+def read(root: Path) -> Series:
+    """Reads a series; rounds that are not finished are told as missing.
+
+    Raises InputError for rounds of unlike machines, whose seconds make no table.
+    """
+    told = series(root)
     systems: list[System] = []
     verdicts: dict[str, list[tuple[str, VerdictCard]]] = {}
     missing, machine = [], ""
     for one in told["rounds"]:
         run = root / one["folder"]
-        if not (run / "manifest.json").is_file():
+        if one["folder"] not in told["digests"]:
             missing.append(one["folder"])
             continue
         evidence = bundle.evidence(run)
-        machine = machine or str(evidence.settings.get("machine", ""))
+        here = str(evidence.settings.get("machine", ""))
+        if machine and here != machine:
+            raise InputError(
+                f"{run}: machine is {here!r}, of an earlier round {machine!r}. Their seconds make "
+                "no table; run the series on one machine."
+            )
+        machine = here
         scores = {
             (row["system"], row["metric"]): row
             for row in bundle.read_table(run, "scores")
@@ -107,9 +128,14 @@ def read(root: Path) -> Series:
             systems.append(_system(evidence, scores, evidence.baseline, one["folder"]))
         systems.append(_system(evidence, scores, evidence.candidate, one["folder"]))
         claims = {claim.id: claim for claim in load_claims_file(run / "claims.yaml")}
-        for card in verdict_cards(bundle.read_json(run / "verdicts.json"), claims, ()):
+        for card in verdict_cards(
+            bundle.read_json(run / "verdicts.json"), claims, factors(evidence)
+        ):
             verdicts.setdefault(card.claim, []).append((one["folder"], card))
-    outcomes = [_outcome(claim, verdicts.get(claim.id, [])) for claim in load_claims()]
+    outcomes = [
+        _outcome(claim, statement, verdicts.get(claim, []))
+        for claim, statement in told["claims"].items()
+    ]
     outcomes.sort(key=lambda one: (not one.round, list(OUTCOMES).index(one.outcome)))
     across, upward, dots, frontier = _plot(systems)
     return Series(
@@ -160,9 +186,12 @@ def _system(
         "seconds": numbers.seconds(seconds),
         "ratio": "",
         "interval": "",
+        "doubt": "",
     }
     if candidate:
-        ratio = measured_ratio(evidence, None).ratio
+        measured = measured_ratio(evidence, None)
+        ratio = measured.ratio
+        texts["doubt"] = measured.reason
         texts["ratio"] = numbers.ratio(ratio.estimate if ratio else None)
         texts["interval"] = numbers.interval(ratio.low, ratio.high, "times") if ratio else ""
     for metric in METRICS:
@@ -181,28 +210,32 @@ def _system(
     )
 
 
-def _outcome(claim: Claim, found: Sequence[tuple[str, VerdictCard]]) -> Outcome:
+def _outcome(claim: str, statement: str, found: Sequence[tuple[str, VerdictCard]]) -> Outcome:
     if not found:
         badge, _ = OUTCOMES["not_measured"]
         reason = "No round of this series asks it."
         return Outcome(
-            claim=claim.id,
-            statement=claim.statement,
+            claim=claim,
+            statement=statement,
             outcome="not_measured",
             badge=badge,
             round="",
             found="",
+            asked="",
+            scope="",
             reason=reason,
             others=(),
         )
     folder, card = found[0]
     return Outcome(
-        claim=claim.id,
+        claim=claim,
         statement=card.statement,
         outcome=card.outcome,
         badge=card.badge,
         round=folder,
         found=" ".join(part for part in (card.estimate, card.interval, card.method) if part),
+        asked=card.asked,
+        scope=card.scope,
         reason=card.reasons[0] if card.reasons else "",
         others=tuple(
             f"{other}: {one.badge.lower()} {one.estimate} {one.interval}".rstrip()
@@ -214,6 +247,11 @@ def _outcome(claim: Claim, found: Sequence[tuple[str, VerdictCard]]) -> Outcome:
 # Plot --------------------------------------------------------------------------------------------
 
 
+def _is_first(one: System, systems: Sequence[System]) -> bool:
+    """Whether this is a system's first row; another run of it is no other system."""
+    return next(other for other in systems if other.name == one.name) is one
+
+
 def _plot(
     systems: Sequence[System],
 ) -> tuple[Axis | None, Axis | None, tuple[Dot, ...], tuple[tuple[float, float], ...]]:
@@ -221,7 +259,7 @@ def _plot(
     known = [
         (number, one, one.seconds, one.verified)
         for number, one in enumerate(systems, 1)
-        if one.seconds and one.verified is not None
+        if one.seconds and one.verified is not None and _is_first(one, systems)
     ]
     if not known:
         return None, None, (), ()

@@ -145,6 +145,12 @@ class DiffusersSystem:
             for image in images
         ]
 
+    def _denoiser_bytes(self, changed: int) -> int:
+        """Bytes of the part that is evaluated at each step; techniques tell what they `changed`."""
+        part = getattr(self.pipeline, "transformer", None) or getattr(self.pipeline, "unet", None)
+        own = part.parameters() if isinstance(part, torch.nn.Module) else ()
+        return sum(p.numel() * p.element_size() for p in own) + changed
+
     def _guided(self) -> bool:
         """Whether each step is evaluated twice; a guidance that was distilled into it is not."""
         known = inspect.signature(self.pipeline.__call__).parameters
@@ -174,6 +180,7 @@ class DiffusersSystem:
                 "scheduler": type(self.pipeline.scheduler).__name__,
                 "compiled": self.compile,
                 "device": self.device,
+                "denoiser_bytes": self._denoiser_bytes(told[-1] - read if told else 0),
                 **({"cheaper": self.cheaper} if self.cheaper else {}),
                 **({"techniques": self.applied} if self.applied else {}),
             },

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from made_evidence import D, claim, evidence, judged
 
@@ -29,7 +30,7 @@ def test_kilowatt_hours_of_the_candidate_are_decided_where_they_were_metered():
 
 def test_modelled_joules_are_told_and_decide_nothing():
     for quantity in ("kwh_per_1000", "price", "above_landauer"):
-        found = with_work(small(method="modelled"), price_per_kwh=0.15)
+        found = with_work(small(method="modelled"), price_per_kwh=0.15, currency="USD")
         verdict = judged(found, of(quantity, 1e-30))[0]
         assert (verdict.outcome, verdict.estimate is None) == ("not_measured", False)
         assert "modelled" in verdict.reasons[0]
@@ -43,11 +44,21 @@ def with_work(found, **tariff):
 
 
 def test_the_price_of_an_image_is_its_energy_at_the_stated_price():
-    found = with_work(small(), price_per_kwh=0.15)
+    found = with_work(small(), price_per_kwh=0.15, currency="USD")
     verdict = judged(found, of("price", 1e-5))[0]
     assert verdict.outcome == "supported"
     assert verdict.estimate == pytest.approx(0.15 / 3.6e6 / 1200, rel=0.02)
-    assert "No price" in judged(small(), of("price", 1e-5))[0].reasons[0]
+    for tariff in ({}, {"price_per_kwh": 0, "currency": "USD"}, {"price_per_kwh": 1}):
+        free = judged(with_work(small(), **tariff), of("price", 1e-5))[0]
+        assert free.outcome == "not_measured" and "No price" in free.reasons[0]
+
+
+def test_work_that_is_told_and_not_counted_decides_nothing():
+    told = {"multiply_adds": {"all": 1e12}, "formats": {"all": "float32"}, "batch_bytes": 1}
+    found = with_work(small())
+    work = {"un0": {**found.work["un0"], "told": told}}
+    verdict = judged(dataclasses.replace(found, work=work), of("above_landauer", 1e12))[0]
+    assert verdict.outcome == "not_measured"
 
 
 def test_landauers_bound_is_k_t_ln_2_for_each_bit_operation():
@@ -59,7 +70,8 @@ def test_landauers_bound_is_k_t_ln_2_for_each_bit_operation():
 
 
 def test_a_size_is_believed_against_its_interest_and_for_it_of_own_systems_alone():
-    cards = {"un0": {"parameter_bytes": 100}, "dense": {"parameter_bytes": 1500}}
+    sizes = {"un0": 100, "dense": 1500}
+    cards = {name: {"notes": {"denoiser_bytes": size}} for name, size in sizes.items()}
     found = dataclasses.replace(small(), cards=cards)
     own = {**found.settings, "own_systems": ["un0", "dense"]}
     ours = dataclasses.replace(found, settings=own)
@@ -84,8 +96,21 @@ def test_training_is_spread_over_images_and_counted_in():
     # a thousandth of a second of training beside 1 / 1200 s an image, against 1 s
     assert verdict.estimate == pytest.approx(1 / (1 / 1200 + 1 / 1000), rel=0.01)
     assert verdict.outcome == "refuted"
-    silent = judged(dataclasses.replace(found, cards={}), asked)[0]
-    assert silent.outcome == "not_measured" and "training took" in silent.reasons[0]
+    for spent in (None, 0, -800.0, float("nan"), "x", True):
+        cards = {"un0": {"notes": {"training": {"cpu_s": spent}}}}
+        silent = judged(dataclasses.replace(found, cards=cards), asked)[0]
+        assert silent.outcome == "not_measured" and "training took" in silent.reasons[0]
+    dear = {"dense": {"notes": {"training": {"cpu_s": 1e12}}}}
+    same = judged(dataclasses.replace(found, cards={**found.cards, **dear}), asked)[0]
+    assert same.estimate == verdict.estimate  # the baseline's training is taken as free
+
+
+def test_the_candidates_word_on_its_training_supports_only_where_it_is_own():
+    found = dataclasses.replace(small(), cards={"un0": {"notes": {"training": {"cpu_s": 1.0}}}})
+    asked = claim(quantity="processor_time", boundary=None, threshold=500.0, training_images=1e6)
+    assert judged(found, asked)[0].outcome == "not_measured"
+    own = {**found.settings, "own_systems": ["un0"]}
+    assert judged(dataclasses.replace(found, settings=own), asked)[0].outcome == "supported"
 
 
 def test_three_pairs_are_shown_and_decide_only_what_asks_for_no_more():
@@ -104,11 +129,31 @@ APART = claim(
 
 def test_pictures_of_one_distribution_are_not_told_apart_and_others_are():
     same = judged(evidence(n=2400, shift=0.3), APART)[0]
+    far = judged(evidence(n=400, shift=300.0), APART)[0]
+    assert (far.outcome, far.estimate) == ("refuted", 1.0)
     assert same.outcome == "supported" and same.low < 0.5 < same.high
     other = judged(evidence(n=2400, shift=0.3 + 2 / D**0.5), APART)[0]
     # two normals 2 deviations apart: 84.1% are on their own side of the middle
     assert other.outcome == "refuted" and other.estimate == pytest.approx(0.841, abs=0.02)
     assert judged(evidence(n=60, shift=0.3), APART)[0].outcome == "inconclusive"
+
+
+def test_a_classifier_that_is_wrong_more_often_than_chance_is_no_support():
+    found = evidence(n=400)
+    theirs = found.features["dense"]
+    moved = np.roll(theirs, 1, axis=0)  # the same pictures, each under the next prompt
+    below = dataclasses.replace(found, features={**found.features, "un0": moved})
+    verdict = judged(below, APART)[0]
+    assert verdict.high < 0.55 and verdict.low < 0.45 and verdict.outcome == "inconclusive"
+
+
+def test_a_judge_that_sees_no_blur_sees_nothing_and_flat_features_are_told():
+    blind = judged(evidence(n=2400, shift=0.3, blur=0.0), APART)[0]
+    assert blind.outcome == "not_measured" and "Blurred" in blind.reasons[0]
+    found = evidence(n=400)
+    flat = {name: 0 * rows for name, rows in found.features.items()}
+    none = judged(dataclasses.replace(found, features=flat), APART)[0]
+    assert none.outcome == "not_measured" and "all the same" in none.reasons[0]
 
 
 def test_without_features_or_prompts_no_classifier_is_tried():

@@ -8,6 +8,7 @@ from toy_audits import SMALL
 
 from harness import bundle, cli
 from reports import rivals
+from suites.claims import claim_ids
 
 ROUNDS = (
     "rounds=[{candidate: 'null', baseline: renderer, mini: true, claims: [time-1000x]},"
@@ -32,9 +33,9 @@ def test_a_series_has_a_bundle_a_round_and_one_table(series, capsys):
     assert told["time-1000x"].round == "null-vs-renderer"
     assert told["latency-100ms"].found
     assert told["landauer"].reason == "No round of this series asks it."
-    assert len(told) == len(rivals.load_claims())
+    assert len(told) == len(claim_ids())
     assert cli.main(["verify", str(series)]) == 0
-    assert "2 rounds" in capsys.readouterr().out
+    assert "2 of 2 rounds" in capsys.readouterr().out
 
 
 def test_the_frontier_is_of_those_that_none_beats_in_both(series):
@@ -49,6 +50,9 @@ def test_the_frontier_is_of_those_that_none_beats_in_both(series):
 def test_the_same_command_goes_on_and_another_is_refused(series, tmp_path, capsys):
     shutil.copytree(series, tmp_path / "s")
     shutil.rmtree(tmp_path / "s" / "null-vs-renderer")
+    told = bundle.read_json(tmp_path / "s" / "rivals.json")
+    del told["digests"]["null-vs-renderer"]
+    bundle.write_json(tmp_path / "s" / "rivals.json", told)
     assert rivals.read(tmp_path / "s").missing == ("null-vs-renderer",)
     kept = bundle.manifest_digest(tmp_path / "s" / "redrawn-cosine-vs-renderer")
     assert cli.main(["rivals", ROUNDS, AUDIT, f"out={tmp_path}", "name=s"]) == 0
@@ -56,7 +60,8 @@ def test_the_same_command_goes_on_and_another_is_refused(series, tmp_path, capsy
     assert bundle.manifest_digest(tmp_path / "s" / "redrawn-cosine-vs-renderer") == kept
     capsys.readouterr()
     assert cli.main(["rivals", f"out={tmp_path}", "name=s"]) == 2
-    assert "other rounds" in capsys.readouterr().err
+    assert "another series (rounds differs)" in capsys.readouterr().err
+    assert cli.main(["rivals", ROUNDS, AUDIT, "size=every", f"out={tmp_path}", "name=s"]) == 2
 
 
 def test_a_round_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys):
@@ -92,3 +97,24 @@ def test_verify_names_a_round_or_a_page_that_was_changed(series, tmp_path, capsy
     assert cli.main(["verify", str(there)]) == 1
     told = capsys.readouterr().out
     assert "rivals.md: differs" in told and "null-vs-renderer: verdicts.json" in told
+
+
+def test_verify_names_a_round_that_was_left_out_or_put_in_anothers_place(series, tmp_path, capsys):
+    there = shutil.copytree(series, tmp_path / "s")
+    one, two = "null-vs-renderer", "redrawn-cosine-vs-renderer"
+    (there / one).rename(there / "aside")
+    shutil.copytree(there / two, there / one)
+    shutil.rmtree(there / two)
+    (there / "rivals.html").unlink()
+    assert cli.main(["verify", str(there), "--digest", "0" * 64]) == 1
+    told = capsys.readouterr().out
+    for words in (
+        "aside: a bundle that rivals.json does not list",
+        f"{one}: not the bundle that rivals.json lists",
+        f"{one}: its audit has another candidate",
+        f"{two}: cannot be read",
+        "rivals.html: missing",
+        "rivals.json: its SHA-256 is",
+    ):
+        assert words in told
+    assert cli.main(["verify", str(there), "--signed-by", "k.pem"]) == 2
