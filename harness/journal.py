@@ -22,6 +22,7 @@ from harness.records import EnergyReading, MachineState, TraceRow, Window
 
 __all__ = ["BlockRecord", "Journal", "WindowRecord", "window_row"]
 
+ASKING_SHARE = 0.25  # of a window, that asking a server and reading its pictures may take here
 LATE_MARGIN = 0.1  # of a window, before and after it, whose samples a late meter leaves with it
 REQUESTS_PER_WINDOW = 10_000_000  # request ids of window w start at w times this
 
@@ -96,6 +97,10 @@ class Journal:
         if window.system not in self.devices:
             return record  # an idle machine
         if served_elsewhere(device):
+            here_s, most_s = window.cpu_s or 0.0, ASKING_SHARE * window.span.duration_s
+            if here_s > most_s and window.kind != "load" and not window.void:
+                reason = f"served elsewhere, yet it took {here_s:.1f} s of processor time here"
+                window = dataclasses.replace(window, void=True, reason=reason)
             window = dataclasses.replace(window, cpu_s=None)
         return dataclasses.replace(
             record, window=window, readings=readings_of(device, record.readings)

@@ -53,14 +53,27 @@ class OfServer:
 
 def test_a_window_keeps_what_was_metered_where_its_system_works(tmp_path):
     journal = Journal(tmp_path, {"a": "remote", "b": "cpu"})
-    both = {system: dataclasses.replace(window(n), system=system) for n, system in enumerate("ab")}
+    spent_s = {"a": 0.1, "b": 1.0}
+    both = {
+        system: dataclasses.replace(window(n), system=system, cpu_s=spent)
+        for n, (system, spent) in enumerate(spent_s.items())
+    }
     for one in both.values():
         read = EnergyReading(span=one.id, domain="cpu", energy_j=1.0, method="counter")
         journal.add(WindowRecord(window=one, readings=(read,)))
     away, here = Journal(tmp_path).records
     assert (away.window.cpu_s, away.readings[0].energy_j) == (None, None)
     assert (here.window.cpu_s, here.readings[0].energy_j) == (1.0, 1.0)
+    assert not away.window.void
     journal.read_late(OfServer())
     away, here = Journal(tmp_path).records
     assert away.readings[0].energy_j == 2.0
     assert here.readings[0].energy_j is None and "of a server" in here.readings[0].reason
+
+
+def test_who_says_that_he_works_elsewhere_and_works_here_has_void_windows(tmp_path):
+    journal = Journal(tmp_path, {"a": "remote"})
+    one = dataclasses.replace(window(0), system="a", start_ns=0, end_ns=10**9, cpu_s=0.5)
+    journal.add(WindowRecord(window=one, readings=()))
+    found = journal.records[0].window
+    assert found.void and "0.5 s of processor time here" in found.reason and found.cpu_s is None
