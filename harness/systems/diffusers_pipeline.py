@@ -104,7 +104,7 @@ class DiffusersSystem:
 
         Raises ConfigError where it does not compile and was told to; "auto" then goes on without.
         """
-        part = "transformer" if hasattr(self.pipeline, "transformer") else "unet"
+        part = self._denoiser
         plain, steps, asked = getattr(self.pipeline, part), self.steps, self.compile
         torch._inductor.config.compile_threads = 1  # in this process: nothing is left running
         setattr(self.pipeline, part, torch.compile(plain, dynamic=True))
@@ -145,9 +145,14 @@ class DiffusersSystem:
             for image in images
         ]
 
+    @property
+    def _denoiser(self) -> str:
+        """The name of the part that is evaluated at each step."""
+        return "transformer" if hasattr(self.pipeline, "transformer") else "unet"
+
     def _denoiser_bytes(self, changed: int) -> int:
-        """Bytes of the part that is evaluated at each step; techniques tell what they `changed`."""
-        part = getattr(self.pipeline, "transformer", None) or getattr(self.pipeline, "unet", None)
+        """Of its parameters; techniques tell by how much they `changed` them."""
+        part = getattr(self.pipeline, self._denoiser, None)
         own = part.parameters() if isinstance(part, torch.nn.Module) else ()
         return sum(p.numel() * p.element_size() for p in own) + changed
 
