@@ -99,12 +99,15 @@ def _same(first: Path, mine: Evidence, run: Path, theirs: Evidence) -> None:
     machines = [bundle.read_json(path / "environment.json") for path in (first, run)]
     if differing := environment.unlike(*machines):
         raise InputError(f"{first} and {run} were measured apart ({'; '.join(differing)}).")
-    compiled = {
+    ours, other = (
         cards[card].get("notes", {}).get("compiled")
         for cards, card in ((mine.cards, mine.baseline), (theirs.cards, theirs.baseline))
-    }
-    if compiled >= {True, False}:
-        raise InputError(f"{first} or {run} has a compiled baseline, the other has not.")
+    )
+    if ours != other and None not in (ours, other):
+        raise InputError(
+            f"the baseline of {first} is compiled by {ours}, that of {run} by {other} (False: by "
+            "nothing). Audit both in one runtime."
+        )
     if mine.settings.get("suite") != theirs.settings.get("suite") or mine.prompts != theirs.prompts:
         raise InputError(f"{first} and {run} asked other prompts. Audit both on one set.")
 

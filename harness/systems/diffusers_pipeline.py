@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from harness import assets
 from harness.errors import AssetError, ConfigError
 from harness.protocols import Technique
 from harness.records import Failure, Prompt, Request, SystemCard
+from harness.runtimes import on_openvino
 
 __all__ = ["DiffusersSystem"]
 
@@ -27,7 +28,8 @@ class DiffusersSystem:
     """Loads with `DiffusionPipeline.from_pretrained`, safetensors only; one generator a request.
 
     `dtype` "auto" is bfloat16 where the device computes it natively, else float32. `compile` has
-    torch.compile make the denoiser faster; "auto" does on a processor where g++ is found. `call`
+    "openvino" or "torch" make the denoiser and the decoder faster; "auto" takes the first of these
+    that serves on a processor, and no other device (ADR 0022). `call`
     holds further keyword arguments of the pipeline's own call. `cheaper` names a variant that draws
     as well for less; it is told with every factor against this one. `techniques` change the loaded
     pipeline one after another, before it is compiled. A request's image depends on its text and
@@ -62,9 +64,9 @@ class DiffusersSystem:
             torch.set_num_threads(self.threads)
         if self.dtype == "auto":
             self.dtype = _native_dtype(self.device)
-        if not isinstance(self.compile, bool) and self.compile != "auto":
-            raise ConfigError(f"compile={self.compile!r}; it is true, false or auto.")
-        if self.compile == "auto" and not (self.device == "cpu" and shutil.which("g++")):
+        if self.compile is not False and self.compile not in ("auto", *COMPILERS):
+            raise ConfigError(f"compile={self.compile!r}; it is false, auto, openvino or torch.")
+        if self.compile == "auto" and self.device != "cpu":
             self.compile = False
         dtype = getattr(torch, self.dtype, None)
         if not isinstance(dtype, torch.dtype):
@@ -99,26 +101,36 @@ class DiffusersSystem:
         files = sorted(folder.rglob("*.safetensors"))
         return pipeline, {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
 
-    def _compiled(self) -> bool:
-        """Whether the denoiser is compiled, for any batch, as two pictures of two steps show.
+    def _compiled(self) -> str | bool:
+        """What compiled the denoiser and the decoder, for any batch; False for nothing.
 
-        Raises ConfigError where it does not compile and was told to; "auto" then goes on without.
+        Two pictures of two steps show that it did. Raises ConfigError where it was told to and does
+        not; "auto" then goes on with the next.
         """
-        part = self._denoiser
-        plain, steps, asked = getattr(self.pipeline, part), self.steps, self.compile
-        torch._inductor.config.compile_threads = 1  # in this process: nothing is left running
-        setattr(self.pipeline, part, torch.compile(plain, dynamic=True))
+        steps, asked = self.steps, self.compile
+        self.steps = min(2, steps)
+        owners = [(self.pipeline, self._denoiser)]
+        if hasattr(getattr(self.pipeline, "vae", None), "decoder"):
+            owners.append((self.pipeline.vae, "decoder"))
+        plain = [(owner, part, getattr(owner, part)) for owner, part in owners]
         try:
-            self.steps = min(2, steps)
-            self._draw(["a", "a"])
-        except Exception as error:  # compilers fail in ways of their own
-            if asked != "auto":
-                raise ConfigError(f"compile={asked} fails ({_line(error)}); use false.") from error
-            setattr(self.pipeline, part, plain)
-            return False
+            for name in COMPILERS if asked == "auto" else (str(asked),):
+                try:
+                    for owner, part in owners:
+                        COMPILERS[name](owner, part, lambda: self._draw(["a", "a"]))
+                    self._draw(["a", "a"])
+                except Exception as error:  # compilers fail in ways of their own
+                    for owner, part, module in plain:
+                        setattr(owner, part, module)
+                    if asked != "auto":
+                        raise ConfigError(
+                            f"compile={asked} fails ({_line(error)}); use false."
+                        ) from error
+                else:
+                    return name
         finally:
             self.steps = steps
-        return True
+        return False
 
     def _draw(self, texts: Sequence[str]) -> list[np.ndarray | Failure]:
         prompts = [Prompt(id="", text=text, category="") for text in texts]
@@ -190,6 +202,19 @@ class DiffusersSystem:
                 **({"techniques": self.applied} if self.applied else {}),
             },
         )
+
+
+def _with_torch(owner: Any, part: str, draw: Callable[[], object]) -> None:
+    """torch's own compiler, for any batch; on a processor it packs weights as kernels want them."""
+    if next(getattr(owner, part).parameters()).device.type == "cpu":
+        if not shutil.which("g++"):
+            raise ConfigError("no C++ compiler is here: install g++")
+        torch._inductor.config.freezing = True
+    torch._inductor.config.compile_threads = 1  # in this process: nothing is left running
+    setattr(owner, part, torch.compile(getattr(owner, part), dynamic=True))
+
+
+COMPILERS = {"openvino": on_openvino, "torch": _with_torch}  # the cheapest first
 
 
 def _native_dtype(device: str) -> str:

@@ -28,35 +28,43 @@ class EarlyExit:
 
     An image leaves after a block, the second that has a head at the earliest, where its prediction
     has changed by less than `tolerance`, relative to its norm, since the head before; heads stand
-    behind the blocks from `first` on, counted from 1. With guidance an image with its caption and
-    without is two. Each decides for itself, so a picture depends on its batch by rounding alone.
+    behind the blocks from `first` to `last`, counted from 1, or to the last but one. With guidance
+    an image with its caption and without is two. Each decides for itself, so a picture depends on
+    its batch by rounding alone.
     Heads are fitted on what `captions` captions of the training split pass through, `ridge` being
     relative to the mean square of a channel; as many others are drawn to tell what is left out.
     """
 
     def __init__(
-        self, *, tolerance: float, first: int = 1, captions: int = 32, ridge: float = 1e-4
+        self,
+        *,
+        tolerance: float,
+        first: int = 1,
+        last: int | None = None,
+        captions: int = 32,
+        ridge: float = 1e-4,
     ) -> None:
         if not tolerance >= 0:
             raise ConfigError(f"EarlyExit tolerance={tolerance}; it is 0 or more.")
-        self.tolerance, self.first = tolerance, first
+        self.tolerance, self.first, self.last = tolerance, first, last
         self.captions, self.ridge = captions, ridge
 
     def apply(self, pipeline: Any, draw: Callable[[Sequence[str]], object]) -> Mapping[str, Any]:
-        """Raises ConfigError: a denoiser without such blocks, or `first` too near to the last.
+        """Raises ConfigError: a denoiser without such blocks, or not two heads before its last.
 
         `blocks_evaluated` is a share of all; `left_after` counts images by the block they left
         after, the last among them.
         """
         denoiser: Any = getattr(pipeline, "transformer", None)
         blocks = getattr(denoiser, "transformer_blocks", ())
-        if not 0 < self.first < len(blocks) - 1:
+        last = len(blocks) - 1 if self.last is None else self.last
+        if not 0 < self.first < last < len(blocks):
             raise ConfigError(
-                f"EarlyExit first={self.first}: of the {len(blocks)} transformer_blocks of "
-                f"{type(pipeline).__name__} two behind the first exit are needed."
+                f"EarlyExit first={self.first} last={last}: from 1 to {len(blocks) - 1} can have "
+                f"heads in {type(pipeline).__name__}, and two of them must."
             )
         texts = draw_batch(np.random.default_rng(0), 2 * self.captions)[1]
-        heads = self._fitted(blocks, lambda: _draw(draw, texts[: self.captions]))
+        heads = self._fitted(blocks, last, lambda: _draw(draw, texts[: self.captions]))
         exits = _Exits(blocks, heads, self.tolerance)
         denoiser.transformer_blocks = nn.ModuleList([exits])
         _draw(draw, texts[self.captions :])
@@ -65,15 +73,18 @@ class EarlyExit:
         return {
             "tolerance": self.tolerance,
             "first": self.first,
+            "last": last,
             "captions": self.captions,
             "ridge": self.ridge,
             "blocks_evaluated": round(evaluated, 4),
             "left_after": {str(depth): left[depth] for depth in depths if left[depth]},
         }
 
-    def _fitted(self, blocks: nn.ModuleList, draw: Callable[[], object]) -> dict[int, nn.Linear]:
+    def _fitted(
+        self, blocks: nn.ModuleList, last: int, draw: Callable[[], object]
+    ) -> dict[int, nn.Linear]:
         """A head for each exit, by the number of blocks before it."""
-        seen = {depth: _Squares() for depth in range(self.first, len(blocks))}
+        seen = {depth: _Squares() for depth in range(self.first, last + 1)}
         states: dict[int, Tensor] = {}
 
         def keep(depth: int, state: Any) -> None:

@@ -26,6 +26,7 @@ from un0_model.feedforward import Deciding, Neurons, feed_forwards, put, ridge, 
 __all__ = ["Experts", "Routed", "balanced_groups"]
 
 CAPTIONS, SEED = 48, 0
+EVEN = 64  # tokens of an expert are rounded up to: a kernel is generated for every new shape
 A_PASS, DESCRIBED_BY, ROUNDS = 128, 3000, 10  # tokens taken of a pass, and that tell neurons apart
 
 
@@ -59,11 +60,13 @@ class Routed(Deciding):
 
     def serve(self, x_BTD: Tensor, gathered: tuple[Tensor, Tensor, list[int]]) -> Tensor:
         tokens, places, counts = gathered
-        added = [
-            self.activation(F.linear(own, self.up[expert], self.up_bias[expert]))
-            @ self.down[expert]
-            for expert, own in enumerate(tokens.split(counts))
-        ]
+        added, first = [], 0
+        for expert, count in enumerate(counts):
+            rows = min(-(-count // EVEN) * EVEN, len(tokens))
+            start = min(first, len(tokens) - rows)
+            own = F.linear(tokens[start:][:rows], self.up[expert], self.up_bias[expert])
+            added.append((self.activation(own) @ self.down[expert])[first - start :][:count])
+            first += count
         out = self.bias.repeat(x_BTD.shape[:-1].numel(), 1)
         return out.index_add_(0, places, torch.cat(added)).unflatten(0, x_BTD.shape[:-1])
 

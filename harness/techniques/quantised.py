@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import ConfigError
-from harness.techniques.packages import imported
+from harness.packages import imported
 
 __all__ = ["Quantised"]
 

@@ -78,7 +78,7 @@ SPEEDS: dict[str, list[dict[str, Any]]] = {
     "un0": [{"threads": t} for t in (1, 2)],
     "dense": [
         *({"threads": t, "dtype": d} for t in (1, 2) for d in ("float32", "bfloat16")),
-        {"threads": 1, "dtype": "bfloat16", "compile": True},
+        *({"threads": 1, "dtype": "bfloat16", "compile": c} for c in ("torch", "openvino")),
     ],
 }
 BATCHES = (1, 4, 8, 16)

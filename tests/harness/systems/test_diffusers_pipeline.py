@@ -13,6 +13,7 @@ from huggingface_hub.errors import GatedRepoError
 
 from harness.errors import AssetError, ConfigError
 from harness.records import Failure, Prompt, Request
+from harness.systems import diffusers_pipeline
 from harness.systems.diffusers_pipeline import DiffusersSystem, _native_dtype
 from harness.worker import Worker
 
@@ -87,7 +88,11 @@ def test_a_folder_without_safetensors_is_refused(folder, tmp_path):
         ({"model": "/nowhere/model"}, AssetError, "No file or folder at /nowhere/model"),
         ({"model": "package:suites/proc"}, AssetError, "no model_index.json"),
         ({"model": "/nowhere/model", "dtype": "float31"}, ConfigError, "none of torch's"),
-        ({"model": "/nowhere/model", "compile": "maybe"}, ConfigError, "true, false or auto"),
+        (
+            {"model": "/nowhere/model", "compile": "maybe"},
+            ConfigError,
+            "false, auto, openvino or torch",
+        ),
     ],
 )
 def test_a_wrong_name_is_told_with_a_remedy(config, kind, said):
@@ -127,40 +132,53 @@ def test_pictures_that_are_no_numbers_are_failures_and_not_black():
     assert isinstance(bad, Failure)
 
 
-@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler to compile with")
-def test_a_compiled_pipeline_draws_the_same_up_to_roundings(folder):
-    plain, compiled = system(model=str(folder)), system(model=str(folder), compile="auto")
+@pytest.mark.parametrize("compiler", ["openvino", "torch"])
+def test_a_compiled_pipeline_draws_the_same_up_to_roundings(folder, compiler):
+    if compiler == "torch" and not shutil.which("g++"):
+        pytest.skip("no C++ compiler to compile with")
+    plain, compiled = system(model=str(folder)), system(model=str(folder), compile=compiler)
     for one in (plain, compiled):
         one.load()
     ours, theirs = (one.generate(requests(1, 2)) for one in (compiled, plain))
-    assert compiled.card().notes["compiled"] is True
-    assert hasattr(compiled.pipeline.transformer, "_orig_mod")
+    assert compiled.card().notes["compiled"] == compiler
+    assert type(compiled.pipeline.transformer) is not type(plain.pipeline.transformer)
     for a, b in zip(ours, theirs, strict=True):
         assert np.abs(a.astype(int) - b.astype(int)).max() <= 2
 
 
-def test_a_compiler_that_fails_is_told_or_done_without(folder, monkeypatch):
-    def broken(module, **options):
-        def call(*arguments, **keywords):
+def test_auto_takes_the_first_compiler_that_serves(folder, monkeypatch):
+    made = system(model=str(folder), compile="auto")
+    made.load()
+    assert made.card().notes["compiled"] == "openvino"
+
+    def broken(owner, part, draw):
+        if part == "decoder":
             raise RuntimeError("Python.h: No such file")
+        setattr(owner, part, None)
 
-        return call
+    def fine(owner, part, draw):
+        assert getattr(owner, part) is not None  # what the one before had changed is put back
 
-    monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++")
+    monkeypatch.setitem(diffusers_pipeline.COMPILERS, "openvino", broken)
+    monkeypatch.setitem(diffusers_pipeline.COMPILERS, "torch", fine)
+    made = system(model=str(folder), compile="auto")
+    made.load()
+    assert made.card().notes["compiled"] == "torch"
+    monkeypatch.setitem(diffusers_pipeline.COMPILERS, "torch", broken)
     made = system(model=str(folder), compile="auto")
     made.load()
     assert made.card().notes["compiled"] is False
     assert len(made.generate(requests(1))) == 1
-    with pytest.raises(ConfigError, match="compile=True fails"):
-        system(model=str(folder), compile=True).load()
+    with pytest.raises(ConfigError, match="compile=torch fails .Python.h"):
+        system(model=str(folder), compile="torch").load()
 
 
-def test_without_a_compiler_auto_draws_as_it_is(folder, monkeypatch):
+def test_torch_s_compiler_needs_one_of_c(folder, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    made = system(model=str(folder), compile="auto")
-    made.load()
-    assert made.card().notes["compiled"] is False
+    with pytest.raises(ConfigError, match=r"install g\+\+"):
+        system(model=str(folder), compile="torch").load()
+    with pytest.raises(ConfigError, match="it is false, auto, openvino or torch"):
+        system(model=str(folder), compile=True).load()
 
 
 def test_auto_is_the_precision_that_the_device_has(monkeypatch):

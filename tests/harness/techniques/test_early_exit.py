@@ -39,6 +39,12 @@ def test_a_wide_tolerance_lets_all_leave_after_the_second_exit(loaded, asked):
     assert system.generate(asked(1))[0].shape == (64, 64, 3)
 
 
+def test_heads_stand_from_the_first_to_the_last_that_was_asked_for(loaded):
+    system = exiting(loaded, tolerance=1e9, first=2, last=3)
+    assert [*system.pipeline.transformer.transformer_blocks[0].heads] == ["2", "3"]
+    assert told(system)["left_after"] == {"3": 4 * 4 * 2}
+
+
 def between(loaded, asked):
     """A system where some leave and some stay, with a tolerance that lies amid what it saw."""
     system, changes = exiting(loaded, tolerance=0), []
@@ -118,7 +124,8 @@ def test_a_head_is_the_linear_map_where_there_is_one():
     [
         ({"tolerance": -1.0}, "it is 0 or more"),
         ({"tolerance": 0.1, "first": 0}, "first=0"),
-        ({"tolerance": 0.1, "first": 3}, "of the 4 transformer_blocks"),
+        ({"tolerance": 0.1, "first": 3}, "from 1 to 3 can have heads"),
+        ({"tolerance": 0.1, "first": 2, "last": 2}, "and two of them must"),
     ],
 )
 def test_what_cannot_be_is_said(loaded, parameters, said):

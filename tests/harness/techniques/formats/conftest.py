@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def loaded(folder):
     """Loads the pipeline with techniques: 64 x 64 pictures in two steps."""
 

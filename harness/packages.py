@@ -11,11 +11,12 @@ __all__ = ["imported"]
 
 
 def imported(name: str, extra: str = "techniques") -> Any:
-    """The module. Raises ConfigError naming the extra that brings it."""
+    """The module. Raises ConfigError naming the extra that brings it, if one does."""
     try:
         return importlib.import_module(name)
     except ImportError:
         package = name.partition(".")[0]
+        wanted = f"un0bench[{extra}]" if extra else package
         raise ConfigError(
-            f"{package} is not installed, or lacks {name}: uv pip install 'un0bench[{extra}]'."
+            f"{package} is not installed, or lacks {name}: uv pip install '{wanted}'."
         ) from None
