@@ -15,7 +15,7 @@ import io
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ __all__ = [
 
 OUTSIDE = ("manifest.json", "manifest.sig", "report.html", "report.md")  # not in the manifest
 REFERENCE, PROMPTS = "features/reference.npy", "prompts.jsonl"
+IMAGES = "images"  # in the manifest one entry stands for them all
 PACKAGED = {  # what a bundle may leave to this package, whose copy has the manifest's hash
     REFERENCE: ("reference/features.npy",),
     PROMPTS: ("sets/test.jsonl", "sets/val.jsonl"),
@@ -162,15 +163,22 @@ def write_table(run: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None
     for field, column in zip(schema, columns, strict=True):
         if not field.nullable and column.null_count:
             raise ValueError(f"{name}.parquet: column {field.name} cannot be empty")
+    whole = [field.name for field in schema if field.type == pa.int64()]
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
+    pq.write_table(
+        pa.Table.from_arrays(columns, schema=schema),
+        sink,
+        compression="zstd",
+        use_dictionary=[field.name for field in schema if field.type == pa.string()],
+        column_encoding=dict.fromkeys(whole, "DELTA_BINARY_PACKED"),  # most of them count up
+    )
     write_bytes(run / f"{name}.parquet", sink.getvalue())
 
 
 def write_features(run: Path, system: str, rows: np.ndarray) -> None:
-    """Writes features/<system>.npy, [rows of that system in requests.parquet, d]."""
+    """Writes features/<system>.npy, float16 [images of that system that were scored, d]."""
     sink = io.BytesIO()
-    np.save(sink, rows, allow_pickle=False)
+    np.save(sink, rows.astype(np.float16), allow_pickle=False)
     write_bytes(run / "features" / f"{features_name(system)}.npy", sink.getvalue())
 
 
@@ -189,8 +197,11 @@ def write_manifest(run: Path, facts: Mapping[str, Any]) -> None:
 
 
 def file_hashes(run: Path) -> dict[str, dict[str, Any]]:
-    """SHA-256 and size of every file that belongs in the manifest, by relative path."""
-    files = {}
+    """SHA-256 and size of every file that belongs in the manifest, by relative path.
+
+    Of images the SHA-256 is one over a line `name SHA-256` for each, by name.
+    """
+    files: dict[str, dict[str, Any]] = {}
     for folder, folders, names in os.walk(run):
         if Path(folder) == run and "partial" in folders:
             folders.remove("partial")
@@ -198,6 +209,15 @@ def file_hashes(run: Path) -> dict[str, dict[str, Any]]:
             name = path.relative_to(run).as_posix()
             if path.is_file() and name not in OUTSIDE:
                 files[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    images = sorted(name for name in files if name.startswith(f"{IMAGES}/"))
+    if images:
+        each = [files.pop(name) for name in images]
+        lines = [f"{name} {one['sha256']}\n" for name, one in zip(images, each, strict=True)]
+        files[IMAGES] = {
+            "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+            "bytes": sum(one["bytes"] for one in each),
+            "files": len(each),
+        }
     return dict(sorted(files.items()))
 
 
@@ -319,12 +339,12 @@ def unchanged(run: Path) -> Path:
 
     Files that were left out are not missed here; `verify` says which.
     """
-    for name, stated in read_manifest(run)["files"].items():
-        path = run / name
-        if path.is_file() and sha256_file(path) != stated["sha256"]:
+    stated = read_manifest(run)["files"]
+    for name, there in file_hashes(run).items():
+        if name in stated and there["sha256"] != stated[name]["sha256"]:
             raise InputError(
-                f"{path} is not as {run}/manifest.json has it. Take the bundle as it was audited; "
-                f"un0bench verify {run} names every difference."
+                f"{run / name} is not as {run}/manifest.json has it. Take the bundle as it was "
+                f"audited; un0bench verify {run} names every difference."
             )
     return run
 
@@ -389,7 +409,8 @@ def _evidence(run: Path) -> Evidence:
     config = read_yaml(run / "config.yaml")
     requests = read_table(run, "requests")
     systems = dict.fromkeys(row["system"] for row in requests)
-    features = {name: read_features(run, name) for name in systems}
+    items = read_table(run, "items")
+    features = {name: _by_request(run, name, requests, items) for name in systems}
     machine = read_json(run / "environment.json")
     boundaries = tuple(
         Boundary(**{**row, "patterns": tuple(row["patterns"])}) for row in machine["boundaries"]
@@ -399,7 +420,7 @@ def _evidence(run: Path) -> Evidence:
         baseline=config["baseline"],
         windows=read_table(run, "windows"),
         requests=requests,
-        items=read_table(run, "items"),
+        items=items,
         prompts=read_prompts(run),
         features={name: rows for name, rows in features.items() if rows is not None},
         reference=_reference(run),
@@ -408,6 +429,23 @@ def _evidence(run: Path) -> Evidence:
         settings={**read_json(run / "settings.json")},
         work={path.stem: read_json(path) for path in sorted((run / "work").glob("*.json"))},
     )
+
+
+def _by_request(
+    run: Path, system: str, requests: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]]
+) -> np.ndarray | None:
+    """Features float32 [requests of a system, d], NaN where no image was scored."""
+    found = read_features(run, system)
+    rows = [row["request"] for row in requests if row["system"] == system]
+    if found is None or len(found) == len(rows):
+        return found
+    scored = {i["request"] for i in items if (i["system"], i["metric"]) == (system, "clip")}
+    at = [index for index, request in enumerate(rows) if request in scored]
+    if len(at) != len(found):
+        raise ValueError(f"{len(found)} rows of features of {system}, {len(at)} images scored")
+    spread = np.full((len(rows), *found.shape[1:]), np.nan, np.float32)
+    spread[at] = found
+    return spread
 
 
 def score_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:

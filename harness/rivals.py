@@ -7,7 +7,7 @@ fails is told and left; the same command under the same name goes on where it wa
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ from suites.claims import claims_bytes, load_claims
 __all__ = ["differences", "rivals", "rounds"]
 
 KEYS = ("candidate", "baseline", "claims", "mini", "audit")
+DEFAULT = ["no-quality-loss"]  # what a round asks that names no claim
+ASKED: dict[str, Callable[[Mapping[str, Any]], bool]] = {  # which rounds a size has
+    "mini": lambda one: bool(one.get("mini")),
+    "claims": lambda one: list(one.get("claims") or DEFAULT) != DEFAULT,
+    "every": lambda one: True,
+}
 
 
 def rivals(config: Mapping[str, Any]) -> Path:
@@ -122,11 +128,16 @@ def rounds(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     sizes = config["sizes"]
     if config["size"] not in sizes:
         raise ConfigError(f"size={config['size']} is unknown; choose one of {', '.join(sizes)}.")
+    which = sizes[config["size"]]["rounds"]
+    if which not in ASKED:
+        raise ConfigError(
+            f"sizes.{config['size']}.rounds={which}; it is one of {', '.join(ASKED)}."
+        )
     found = []
     for one in config["rounds"]:
         if not isinstance(one, Mapping) or "candidate" not in one or set(one) - set(KEYS):
             raise ConfigError(f"rounds: {one!r} is no round; it has {', '.join(KEYS)}.")
-        if not sizes[config["size"]]["every"] and not one.get("mini"):
+        if not ASKED[which](one):
             continue
         baseline = one.get("baseline") or config["baseline"]
         found.append(
@@ -134,7 +145,7 @@ def rounds(config: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "folder": f"{one['candidate']}-vs-{baseline}",
                 "candidate": one["candidate"],
                 "baseline": baseline,
-                "claims": list(one.get("claims") or ["no-quality-loss"]),
+                "claims": list(one.get("claims") or DEFAULT),
                 "audit": list(one.get("audit") or ()),
             }
         )

@@ -62,7 +62,7 @@ def score(run: Path) -> None:
         reference = load_reference(path, judge.path if judge else None)
         known = reference.statistics
         settings["reference"] = {key: known[key] for key in PUBLISHED if key in known}
-        bundle.write_features(run, "reference", reference.features.astype(np.float16))
+        bundle.write_features(run, "reference", reference.features)
     core = _core(measured, prompts)
     control_rows: list[dict[str, Any]] = []
     items: list[dict[str, Any]] = []
@@ -188,13 +188,13 @@ def _score_system(
     extractors: Sequence[Any],
     judge: Judge | None,
 ) -> list[dict[str, Any]]:
-    """Item rows of one system; writes its features. A failure has verified = 0 and NaN features."""
+    """Item rows of one system; writes its features. A failure has verified = 0 and no features."""
     items = [
         {"request": row["request"], "system": system, "metric": "verified", "value": 0.0}
         for row in rows
         if row["failure"] is not None and prompts[row["prompt_id"]].spec is not None
     ]
-    features: list[np.ndarray | None] = [None] * len(rows)
+    features: list[np.ndarray] = []
     there = [(at, image) for at, image in enumerate(images) if image is not None]
     for start in range(0, len(there), BATCH):
         part = [at for at, _ in there[start : start + BATCH]]
@@ -203,8 +203,8 @@ def _score_system(
         scored = {e.name: e.rows(_fit(pixels, asked), asked)[:, 0] for e in extractors}
         if judge is not None:
             embedded, scored["clip"] = judge.score(pixels, asked)
-            for at, row in zip(part, embedded, strict=True):
-                features[at] = row
+            known = zip(embedded, scored["clip"], strict=True)
+            features += [row for row, value in known if not math.isnan(value)]
         for metric, values in scored.items():
             items += [
                 {
@@ -216,11 +216,8 @@ def _score_system(
                 for request, value in zip(asked, values, strict=True)
                 if not math.isnan(value)
             ]
-    width = next((len(row) for row in features if row is not None), 0)
-    if width:
-        empty = np.full(width, np.nan, np.float32)
-        table = np.stack([empty if row is None else row for row in features])
-        bundle.write_features(run, system, table.astype(np.float32))
+    if features:
+        bundle.write_features(run, system, np.stack(features))
     return items
 
 

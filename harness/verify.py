@@ -77,7 +77,7 @@ def _files(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
     without_images = not (run / "images").exists()
     for name in sorted(set(stated) | set(there)):
         if name not in there:
-            left_out = without_images and name.startswith("images/")
+            left_out = without_images and name.partition("/")[0] == bundle.IMAGES
             if not left_out and not bundle.left_to_package(run, name):
                 yield f"{name}: missing"
         elif name not in stated:
@@ -168,7 +168,9 @@ def _images(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 def _reports(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
     """Both reports again; they show pictures, so not where the images were left out."""
-    if not (run / "images").exists() and any(n.startswith("images/") for n in manifest["files"]):
+    if not (run / "images").exists() and any(
+        n.partition("/")[0] == bundle.IMAGES for n in manifest["files"]
+    ):
         return
     for name, module in (("report.html", html), ("report.md", markdown)):
         path = run / name

@@ -7,6 +7,8 @@ import pytest
 from toy_audits import SMALL
 
 from harness import bundle, cli
+from harness.compose import compose
+from harness.rivals import rounds
 from reports import rivals
 from suites.claims import claim_ids
 
@@ -77,15 +79,27 @@ def test_a_round_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("size=huge", "mini, every, full"),
+        ("size=huge", "mini, claims, every, full"),
         ("rounds=[{candidat: a}]", "is no round"),
         ("rounds=[{candidate: un0}]", "none is of this size"),
+        ("sizes.mini.rounds=some", "one of mini, claims, every"),
         ("rounds=[{candidate: un0, mini: true},{candidate: un0, mini: true}]", "stands twice"),
     ],
 )
 def test_rounds_that_are_none_are_refused(override, words, tmp_path, capsys):
     assert cli.main(["rivals", override, f"out={tmp_path}"]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_size_has_the_rounds_that_are_marked_that_decide_claims_or_all():
+    found = {
+        size: rounds(compose([f"size={size}"], name="rivals"))
+        for size in ("mini", "claims", "full")
+    }
+    assert [one["candidate"] for one in found["mini"]][:2] == ["un0", "dense-optimised"]
+    decided = [claim for one in found["claims"] for claim in one["claims"]]
+    assert sorted(set(decided)) == sorted(claim_ids())
+    assert len(found["mini"]) < len(found["claims"]) < len(found["full"])
 
 
 def test_verify_names_a_round_or_a_page_that_was_changed(series, tmp_path, capsys):
