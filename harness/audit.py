@@ -55,6 +55,7 @@ TECHNIQUES = (  # theirs
     "un0_model.sparsify.Sparsified",
     "harness.techniques.early_exit.EarlyExit",
     "harness.techniques.experts.Experts",
+    "harness.techniques.exported.Exported",
     "harness.techniques.quantised.Quantised",
     "harness.techniques.replaced.Replaced",
     "harness.techniques.step_cache.StepCache",

@@ -36,13 +36,12 @@ from suites.proc.render import render
 from suites.proc.sets import load_set, request_seed
 from suites.proc.train import draw_batch
 from suites.proc.verify import verify
-from un0_model.caption_cache import CaptionCache
 from un0_model.dense import CALL
-from un0_model.dictionary import SIDE, WORDS
+from un0_model.dictionary import WORDS
 from un0_model.pipeline import Un0
 from un0_model.tokens import Sampling
 
-__all__ = ["CONF", "FOLDER", "drawn", "judged", "main", "shares"]
+__all__ = ["CONF", "FOLDER", "drawn", "judged", "main", "requests_of", "shares"]
 
 FOLDER = Path(str(resources.files("un0_model"))) / "weights"
 CONF = Path(str(resources.files("conf"))) / "system"
@@ -83,13 +82,12 @@ SPEEDS: dict[str, list[dict[str, Any]]] = {
 }
 BATCHES = (1, 4, 8, 16)
 STEPS, GUIDANCES = (4, 6, 8, 10, 12, 16, 20, 24, 32), (1.0, 1.5, 2.5)
-CACHES, RUNS = {"without": 0, "warm": 16, "cold": 16}, 200
 MARGIN = 0.03  # of verified content: the claims' own
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prints what was found for a name, and writes it."""
-    special = {"ceilings": _ceilings, "dense-optimised": _optimised, "cache": _cache}
+    special = {"ceilings": _ceilings, "dense-optimised": _optimised}
     special |= {"cosine": _cosine}
     name, asked = arguments[0] if arguments else "", arguments[1] if len(arguments) > 1 else "100"
     if name not in {*special, *SETTINGS} or not (asked == "speed" or asked.isdecimal()):
@@ -171,7 +169,7 @@ def _build(name: str, setting: Mapping[str, Any]) -> System:
     return system
 
 
-def _requests(prompts: Sequence[Prompt]) -> list[Request]:
+def requests_of(prompts: Sequence[Prompt]) -> list[Request]:
     return [Request(id=i, prompt=p, seed=request_seed(p.id, 0)) for i, p in enumerate(prompts)]
 
 
@@ -182,7 +180,7 @@ def _verified(system: System, prompts: Sequence[Prompt]) -> list[bool]:
 
 def drawn(system: System, prompts: Sequence[Prompt]) -> list[Any]:
     """A picture for each prompt, uint8 [64, 64, 3], or what the system gave instead."""
-    requests = _requests(prompts)
+    requests = requests_of(prompts)
     images: list[Any] = []
     for first in range(0, len(requests), 16):
         images += system.generate(requests[first : first + 16])
@@ -205,42 +203,6 @@ def _ceilings() -> dict[str, Any]:
     found = {name: shares(prompts, judged(prompts, pictures)) for name, pictures in twice.items()}
     print(found)
     return {"prompts": len(prompts), **found}
-
-
-def _cache() -> dict[str, Any]:
-    """How often captions and patterns return, and what remembering captions saves and costs.
-
-    Published: the prompts of `test`, one drawn after the other. Diverse: fresh draws of the
-    training distribution. Costs are the least of RUNS turns of one batch; cold is a cache that
-    forgets every caption before it returns.
-    """
-    rng, un0 = np.random.default_rng(0), Un0.from_pretrained(FOLDER / "un0")
-    published = rng.permutation([p.text for p in load_set("test").prompts for _ in range(4)])
-    asked = {"published": published.tolist(), "diverse": draw_batch(rng, len(published))[1]}
-    found: dict[str, Any] = {"requests": len(published), "hit_rate": {}}
-    for name, texts in asked.items():
-        for size in (100, 1000):
-            cache = CaptionCache(un0.tokens.shape, size)
-            for first in range(0, len(texts), 16):
-                some = texts[first : first + 16]
-                cache.find(un0.words(some, range(first, first + len(some))).numpy())
-            share = cache.hits / (cache.hits + cache.misses)
-            found["hit_rate"][f"{name}, {size} captions"] = round(share, 4)
-    found["patterns"] = _patterns(un0, asked["diverse"])
-    found["bytes_a_caption"] = CaptionCache(un0.tokens.shape, 1).nbytes
-    one, other = (_requests(load_set("val").prompts[i : i + 16]) for i in (0, 500))
-    systems = {name: _build("un0", {"threads": 1, "cache": size}) for name, size in CACHES.items()}
-    spent: dict[str, list[float]] = {name: [] for name in CACHES}
-    for _ in range(RUNS):
-        for name, system in systems.items():
-            if name == "cold":
-                system.generate(other)
-            began = time.process_time()
-            system.generate(one)
-            spent[name].append((time.process_time() - began) / len(one))
-    found["cpu_s"] = {name: min(runs) for name, runs in spent.items()}
-    print(found)
-    return found
 
 
 def _cosine() -> dict[str, Any]:
@@ -267,32 +229,6 @@ def _cosine() -> dict[str, Any]:
     return {"prompts": len(prompts), "tried": len(tried), "best": best}
 
 
-def _patterns(un0: Un0, texts: Sequence[str]) -> dict[str, float]:
-    """Of the last quarter of pictures the words that earlier ones had among the same neighbours.
-
-    A decoder that looks 3 words to each side could take what it draws there from a table, where
-    all 7 x 7 are as they were.
-    """
-    codes = []
-    for first in range(0, len(texts), 16):
-        some = texts[first : first + 16]
-        seeds = range(first, first + len(some))
-        noise = un0.uniforms(seeds)
-        codes.append(un0.writer.generate(un0.words(some, seeds), noise, un0.sampling))
-    code, found = torch.cat(codes).view(-1, SIDE, SIDE).numpy(), {}
-    for reach in range(4):
-        framed = np.pad(code, ((0, 0), (reach, reach), (reach, reach)), constant_values=-1)
-        side = 2 * reach + 1
-        known: set[bytes] = set()
-        hits = []
-        for picture in np.lib.stride_tricks.sliding_window_view(framed, (side, side), axis=(1, 2)):
-            patterns = [window.tobytes() for row in picture for window in row]
-            hits.append(np.mean([pattern in known for pattern in patterns]))
-            known.update(patterns)
-        found[f"{side} x {side} words"] = round(float(np.mean(hits[-len(hits) // 4 :])), 4)
-    return found
-
-
 def judged(prompts: Sequence[Prompt], images: Sequence[Any]) -> list[bool]:
     """Whether each image shows what its prompt asks for; a failure does not."""
     return [
@@ -313,7 +249,7 @@ def shares(prompts: Sequence[Prompt], right: Sequence[bool]) -> dict[str, float]
 
 def _speed(system: System, prompts: Sequence[Prompt], batch: int) -> dict[str, float]:
     """Wall and processor seconds an image: the least of three runs of one batch."""
-    requests, runs = _requests(prompts[:batch]), []
+    requests, runs = requests_of(prompts[:batch]), []
     for _ in range(3):
         wall, cpu = time.perf_counter(), time.process_time()
         system.generate(requests)
