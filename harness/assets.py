@@ -1,8 +1,9 @@
-"""Files a system or metric needs, named by where they are: a path, package data, or url + sha256.
+"""Files a system or metric needs, named by where they are: a path, package data, a hub, a url.
 
 folder/of/weights                    a path
 package:un0_model/weights/dense      data of an installed package
 https://host/file.bin#sha256=<hex>   fetched once, checked, kept in the user's cache
+hub:owner/model@revision             a repository of the Hugging Face hub, kept in its own cache
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = ["cache_folder", "fetch", "resolve"]
 
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
+HUB_FILES = ("*.json", "*.safetensors", "*.txt")
 
 
 def resolve(name_or_path: str | Path) -> Path:
@@ -34,6 +36,8 @@ def resolve(name_or_path: str | Path) -> Path:
         return fetch(url, digest)
     if name.startswith("package:"):
         return _package(name)
+    if name.startswith("hub:"):
+        return _hub(name)
     path = Path(name).expanduser()
     if not path.exists():
         raise AssetError(
@@ -93,6 +97,28 @@ def _package(name: str) -> Path:
             "`un0bench train` (dense, un0 or judge)."
         )
     return path
+
+
+def _hub(name: str) -> Path:
+    """The folder of a repository: weights as safetensors, and what describes them."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    repository, _, revision = name.removeprefix("hub:").partition("@")
+    try:
+        folder = snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES)
+    except GatedRepoError:
+        raise AssetError(
+            f"{name} asks for its terms to be accepted. Accept them on its page, log in with `hf "
+            "auth login`, and run again."
+        ) from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise AssetError(
+            f"{name} cannot be had from the hub ({told}). Check the name; offline, download it "
+            "elsewhere and name its folder."
+        ) from error
+    return Path(folder)
 
 
 def _sha256(path: Path) -> str:

@@ -40,7 +40,7 @@ from harness.judge import derive
 from harness.measure import Session, measure
 from harness.protocols import LateMeter, Meter
 from harness.records import PromptSet
-from reports import html, markdown
+from reports.pages import rendered
 from suites.claims import load_claims_file
 from suites.proc.sets import to_jsonl
 
@@ -315,12 +315,13 @@ def _judge(run: Path) -> None:
 def _close(config: Mapping[str, Any], run: Path) -> None:
     """Closes the manifest over everything and draws the reports; partial files go last."""
     with _progress() as progress:
-        bar = progress.add_task("report", total=3)
+        pages = rendered(run)
+        bar = progress.add_task("report", total=1 + len(pages))
         bundle.write_manifest(run, _facts(config, run))
         progress.update(bar, completed=1)
         progress.refresh()
-        for module, name in ((html, "report.html"), (markdown, "report.md")):
-            bundle.write_bytes(run / name, module.render(run).encode())
+        for name, render in pages.items():
+            bundle.write_bytes(run / name, render(run).encode())
             progress.advance(bar)
             progress.refresh()
     with contextlib.suppress(RecursionError):  # a system may nest its scratch as deep as it likes

@@ -64,7 +64,10 @@ __all__ = [
     "write_yaml",
 ]
 
-OUTSIDE = ("manifest.json", "manifest.sig", "report.html", "report.md")  # not in the manifest
+OUTSIDE = (  # not in the manifest
+    *("manifest.json", "manifest.sig"),
+    *("report.html", "report.md", "stress.html", "stress.md"),
+)
 REFERENCE, PROMPTS = "features/reference.npy", "prompts.jsonl"
 IMAGES = "images"  # in the manifest one entry stands for them all
 PACKAGED = {  # what a bundle may leave to this package, whose copy has the manifest's hash

@@ -98,9 +98,9 @@ def _line(verdict: dict[str, Any]) -> str:
 def _report(arguments: argparse.Namespace) -> int:
     bundle = importlib.import_module("harness.bundle")
     bundle.unchanged(arguments.bundle)
-    for name, module in (("report.html", "reports.html"), ("report.md", "reports.markdown")):
-        text = importlib.import_module(module).render(arguments.bundle)
-        bundle.write_bytes(arguments.bundle / name, text.encode())
+    pages = importlib.import_module("reports.pages").rendered(arguments.bundle)
+    for name, render in pages.items():
+        bundle.write_bytes(arguments.bundle / name, render(arguments.bundle).encode())
         print(arguments.bundle / name)
     return 0
 
@@ -283,6 +283,32 @@ def _rivals(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _stress(arguments: argparse.Namespace) -> int:
+    stress = importlib.import_module("harness.stress")
+    asked = stress.Asked(
+        prompts=arguments.prompts,
+        candidate=arguments.candidate,
+        baseline=arguments.baseline,
+        columns=dict(_column(text) for text in arguments.column),
+        reference=arguments.reference,
+        judge=arguments.judge,
+        images=arguments.images,
+        overrides=tuple(arguments.overrides),
+    )
+    run = stress.stress(asked, print, only_say=arguments.dry_run)
+    if run is not None:
+        print((run / "stress.md").read_text("utf-8"))
+        print(f"page: {run / 'stress.html'}")
+    return 0
+
+
+def _column(text: str) -> tuple[str, str]:
+    what, equals, name = text.partition("=")
+    if not equals or not name:
+        raise InputError(f"--column {text}: write what=name, as in --column text=Prompt")
+    return what, name
+
+
 def _train(arguments: argparse.Namespace) -> int:
     compose = importlib.import_module("harness.compose")
     recipe = importlib.import_module(f"un0_model.recipes.{arguments.recipe}")
@@ -378,6 +404,16 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--weights", default=shipped, help=f"a folder of train un0; {shipped}")
     series = add("rivals", _rivals, "audit every technique against one baseline, in one table")
     series.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. size=full")
+    stress = add("stress", _stress, "try two systems on prompts of your own")
+    stress.add_argument("prompts", type=Path, help=".csv, .jsonl, .txt, or captioned pictures")
+    stress.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. name=ours")
+    stress.add_argument("--candidate", required=True, metavar="SYSTEM")
+    stress.add_argument("--baseline", required=True, metavar="SYSTEM")
+    stress.add_argument("--images", type=int, default=1, metavar="N", help="of a prompt; 1")
+    stress.add_argument("--column", action="append", default=[], metavar="WHAT=NAME")
+    stress.add_argument("--reference", type=Path, metavar="FOLDER", help="of real pictures")
+    stress.add_argument("--judge", metavar="FOLDER", help="an open_clip network, or none")
+    stress.add_argument("--dry-run", action="store_true", help="say how long it takes, and end")
     train = add("train", _train, "train a shipped weight again")
     train.add_argument("recipe", choices=RECIPES)
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. budget=gpu")

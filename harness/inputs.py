@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness import assets
 from harness.errors import ConfigError
 from harness.plan import Plan, SystemPlan
 from harness.records import PromptSet
@@ -138,8 +139,9 @@ def claims(names: Sequence[str] | str | None) -> bytes:
     ids: list[str] = []
     for name in named:
         if name.endswith((".yaml", ".yml")):
-            ids += [claim.id for claim in load_claims_file(name)]
-            chunks.append(b"---\n" + Path(name).read_bytes() + b"\n")
+            path = assets.resolve(name) if name.startswith("package:") else Path(name)
+            ids += [claim.id for claim in load_claims_file(path)]
+            chunks.append(b"---\n" + path.read_bytes() + b"\n")
         else:
             ids.append(name)
             chunks.append(claims_bytes([name]))

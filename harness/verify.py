@@ -23,7 +23,7 @@ from harness.errors import InputError
 from harness.judge import derive
 from harness.metrics.verified import Verified
 from harness.records import Request
-from reports import html, markdown
+from reports.pages import rendered
 from suites.claims import load_claims_file
 from suites.proc.sets import load_set, sealed_set, to_jsonl, unpublished
 
@@ -172,11 +172,11 @@ def _reports(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
         n.partition("/")[0] == bundle.IMAGES for n in manifest["files"]
     ):
         return
-    for name, module in (("report.html", html), ("report.md", markdown)):
+    for name, render in rendered(run).items():
         path = run / name
         if not path.is_file():
             yield f"{name}: missing; draw it with: un0bench report {run}"
-        elif path.read_bytes() != module.render(run).encode():
+        elif path.read_bytes() != render(run).encode():
             yield f"{name}: differs from the one drawn from this bundle"
 
 

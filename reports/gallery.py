@@ -11,7 +11,7 @@ from harness import bundle
 from harness.records import Evidence
 from reports.costs import scored_core
 
-__all__ = ["Exhibit", "Picture", "gallery"]
+__all__ = ["Exhibit", "Picture", "gallery", "picture", "verified_requests"]
 
 Row = dict[str, Any]
 PER_CATEGORY = 4
@@ -43,11 +43,7 @@ def gallery(
 ) -> tuple[tuple[tuple[str, tuple[Exhibit, ...]], ...], str]:
     """The first core requests of each category, prompts distinct, side by side."""
     rows = {(r["system"], r["prompt_id"], r["seed"]): r for r in scored_core(evidence)}
-    verified = {
-        (i["system"], i["request"]): i["value"] == 1.0
-        for i in evidence.items
-        if i["metric"] == "verified"
-    }
+    verified = verified_requests(evidence)
     chosen: dict[str, dict[str, Exhibit]] = {}
     available = 0
     for (system, prompt_id, seed), row in rows.items():
@@ -59,7 +55,7 @@ def gallery(
         if prompt_id in kept or len(kept) >= PER_CATEGORY:
             continue
         pictures = tuple(
-            _picture(root, other, rows[other, prompt_id, seed], verified)
+            picture(root, other, rows[other, prompt_id, seed], verified)
             for other in systems
             if (other, prompt_id, seed) in rows
         )
@@ -74,9 +70,19 @@ def gallery(
     return tuple((name, tuple(kept.values())) for name, kept in chosen.items()), note
 
 
-def _picture(
+def verified_requests(evidence: Evidence) -> dict[tuple[str, int], bool]:
+    """Whether an image shows what was asked, by system and request; without those not checked."""
+    return {
+        (i["system"], i["request"]): i["value"] == 1.0
+        for i in evidence.items
+        if i["metric"] == "verified"
+    }
+
+
+def picture(
     root: Path, system: str, row: Row, verified: Mapping[tuple[str, int], bool]
 ) -> Picture:
+    """What a system made of one request."""
     path = bundle.image_path(root, system, row["request"])
     note = ""
     if row["failure"]:

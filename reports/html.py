@@ -14,12 +14,12 @@ from reports.gallery import Picture
 from reports.roofline import rooflines
 from reports.view import DISTRIBUTION, SCOPE, View, read_view
 
-__all__ = ["environment", "render"]
+__all__ = ["data_uri", "environment", "render"]
 
 THUMBNAIL = 256  # px; larger images are shown smaller, the bundle keeps them whole
 
 
-def _data_uri(picture: Picture) -> str:
+def data_uri(picture: Picture) -> str:
     assert picture.path is not None
     data = picture.path.read_bytes()
     with Image.open(io.BytesIO(data)) as image:
@@ -60,7 +60,7 @@ def environment(*, html: bool) -> Environment:
 def render(bundle_dir: Path) -> str:
     """Draw report.html of a bundle; no clock, no path and no random id enters it."""
     templates = environment(html=True)
-    templates.globals["data_uri"] = _data_uri
+    templates.globals["data_uri"] = data_uri
     view = read_view(Path(bundle_dir))
     return templates.get_template("report.html.j2").render(
         view=view, plots=_plots(view), scope=SCOPE, tables=DISTRIBUTION

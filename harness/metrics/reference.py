@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.errors import AssetError
 
-__all__ = ["Reference", "extractor_sha256", "load_reference"]
+__all__ = ["Reference", "extractor_sha256", "load_reference", "write_reference"]
 
 _REMEDY = "Reinstall un0bench, or make both again with: un0bench train judge"
 
@@ -40,6 +40,26 @@ def extractor_sha256(folder: Path) -> str:
         raise AssetError(f"No judge network at {folder}. {_REMEDY}")
     lines = [f"{p.name}\0{hashlib.sha256(p.read_bytes()).hexdigest()}\n" for p in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def write_reference(
+    folder: Path, features: np.ndarray, judge: Path, facts: Mapping[str, Any]
+) -> None:
+    """Writes features.npy as float16 [n, d], and statistics.json with their hash and the judge's.
+
+    `facts` may hold matched_clip and shuffled_clip, the mean cosine of a picture with its own
+    caption and with another one's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = features.astype(np.float16)
+    np.save(folder / "features.npy", kept)
+    statistics = {
+        "n": len(kept),
+        "features_sha256": hashlib.sha256((folder / "features.npy").read_bytes()).hexdigest(),
+        "extractor_sha256": extractor_sha256(judge),
+        **facts,
+    }
+    (folder / "statistics.json").write_text(json.dumps(statistics, indent=1))
 
 
 def load_reference(folder: Path, judge: Path | None = None) -> Reference:

@@ -7,14 +7,12 @@ captions, and where there is one, every seed gives that one.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +23,7 @@ from scipy import sparse
 from harness import assets
 from harness.errors import AssetError, ConfigError
 from harness.records import Failure, Request, SystemCard
+from suites.captioned import LISTS, captioned
 from suites.proc.render import render
 from suites.proc.train import draw_batch
 
@@ -32,8 +31,6 @@ __all__ = ["Embedding", "RetrievalSystem", "Words"]
 
 TIE = 1e-6  # of a cosine: what float32 leaves between equal ones
 CHUNK = 1000  # captions that are embedded at once
-PICTURES = (".png", ".jpg", ".jpeg")
-LISTS = ("captions.jsonl", "captions.csv")
 
 
 class Embedding(Protocol):
@@ -192,7 +189,7 @@ def _read(folder: Path, size: tuple[int, int] | None) -> tuple[list[str], np.nda
     """Captions and pictures uint8 [n, H, W, 3] of a folder. Raises AssetError."""
     texts: list[str] = []
     pictures: list[np.ndarray] = []
-    for path, text in _listed(folder):
+    for path, text in captioned(folder):
         try:
             with Image.open(path) as opened:
                 picture = opened.convert("RGB")
@@ -213,28 +210,3 @@ def _read(folder: Path, size: tuple[int, int] | None) -> tuple[list[str], np.nda
             f"stem, or all named in {' or '.join(LISTS)}."
         )
     return texts, np.stack(pictures)
-
-
-def _listed(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Each picture of a folder and its caption, in order of the list or of the names."""
-    listed = next((folder / name for name in LISTS if (folder / name).is_file()), None)
-    if listed is None:
-        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
-            if (beside := path.with_suffix(".txt")).is_file():
-                yield path, " ".join(beside.read_text(encoding="utf-8").split())
-        return
-    for number, row in enumerate(_rows(listed), start=1):
-        if not all(isinstance(row.get(key), str) and row[key] for key in ("file", "text")):
-            raise AssetError(f"{listed}, row {number}: it has no file and text.")
-        yield folder / row["file"], row["text"]
-
-
-def _rows(path: Path) -> list[Mapping[str, Any]]:
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix == ".csv":
-        return list(csv.DictReader(io.StringIO(text)))
-    try:
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise AssetError(f"{path} is no JSONL ({error}).") from None
-    return [row if isinstance(row, dict) else {} for row in rows]

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.metrics.clip import Judge
-from harness.metrics.reference import extractor_sha256
+from harness.metrics.reference import write_reference
 from suites.proc.render import render
 from suites.proc.scene import caption
 from suites.proc.sets import load_set, request_seed, select
@@ -150,7 +150,6 @@ def _reference(judge: Judge, folder: Path, count: int) -> None:
 
     The nine pooled categories in equal shares; emblems are scored apart and stay out.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     prompts = [p for p in load_set("test").prompts if p.category != "emblem"]
     rows, matched, shuffled = [], [], []
     texts = judge.captions([p.text for p in prompts])
@@ -170,18 +169,14 @@ def _reference(judge: Judge, folder: Path, count: int) -> None:
         matched.append((seen * texts[which]).sum(1))
         shuffled.append((seen * texts[np.roll(which, 1)]).sum(1))
     features = np.concatenate(rows).astype(np.float16)
-    np.save(folder / "features.npy", features)
-    statistics = {
-        "n": len(features),
-        "features_sha256": hashlib.sha256((folder / "features.npy").read_bytes()).hexdigest(),
-        "extractor_sha256": extractor_sha256(judge.path),
+    facts = {
         "prompts": "every caption of the set test but emblems in turn, seeds of their own",
         "matched_clip": float(np.concatenate(matched).mean()),
         "shuffled_clip": float(np.concatenate(shuffled).mean()),
         "mean": features.astype(np.float64).mean(0).tolist(),
         "covariance_trace": float(np.trace(np.cov(features.astype(np.float64).T))),
     }
-    (folder / "statistics.json").write_text(json.dumps(statistics, indent=1))
+    write_reference(folder, features, judge.path, facts)
 
 
 def _config(merges: int) -> dict:

@@ -1,0 +1,75 @@
+"""Features of a folder of pictures: `python -m harness.own_reference FOLDER JUDGE OUT`.
+
+A process of its own, because it has torch and the one that audits has not. Captions, where the
+pictures have them, tell how well the judge agrees with right and with wrong ones.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from harness.errors import AssetError, Un0BenchError
+from harness.metrics.clip import Judge
+from harness.metrics.reference import write_reference
+from suites.captioned import PICTURES, captioned
+
+__all__ = ["main"]
+
+BATCH = 64
+FEWEST = 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Writes the reference; an error of the input is one JSON line."""
+    folder, judge, out = map(Path, arguments)
+    try:
+        embed(folder, Judge(judge), out)
+    except Un0BenchError as error:
+        print(json.dumps({"class": type(error).__name__, "message": str(error)}), flush=True)
+        return error.exit_code
+    return 0
+
+
+def embed(folder: Path, judge: Judge, out: Path) -> None:
+    """Writes features.npy and statistics.json. Raises AssetError for a folder without pictures."""
+    if not folder.is_dir():
+        raise AssetError(f"There is no folder {folder}. Name one that holds pictures.")
+    captions = dict(captioned(folder))
+    paths = list(captions) or sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in PICTURES
+    )
+    if len(paths) < FEWEST:
+        raise AssetError(
+            f"{folder} holds {len(paths)} pictures ({', '.join(PICTURES)}); a reference needs "
+            f"{FEWEST} or more."
+        )
+    rows = [
+        judge.features([_picture(path) for path in paths[first : first + BATCH]])
+        for first in range(0, len(paths), BATCH)
+    ]
+    features = np.concatenate(rows)
+    facts: dict[str, Any] = {"prompts": f"{len(paths)} pictures of {folder.name}"}
+    if captions:
+        texts = judge.captions([captions[path] for path in paths])
+        facts["matched_clip"] = float((features * texts).sum(1).mean())
+        facts["shuffled_clip"] = float((features * np.roll(texts, 1, axis=0)).sum(1).mean())
+    write_reference(out, features, judge.path, facts)
+
+
+def _picture(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as opened:
+            return np.asarray(opened.convert("RGB"))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise AssetError(f"{path} cannot be read as a picture ({error}).") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

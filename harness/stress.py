@@ -1,0 +1,190 @@
+"""A stress test: two systems on prompts that somebody brought, told before it starts and after.
+
+An audit like any other, of the suite `own`; its bundle has a page more. The prompts as they were
+read, and what the judge saw in a reference folder, lie beside the bundle under its name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from harness import assets, bundle, errors, inputs
+from harness.audit import audit
+from harness.compose import compose, run_folder
+from harness.errors import AssetError, ConfigError
+from harness.plan import Plan, SystemPlan
+from harness.records import Prompt, Request
+from harness.stats import ALPHA
+from harness.worker import Worker
+from suites.own import Own, read_own
+from suites.proc.sets import to_jsonl
+
+__all__ = ["Asked", "stress"]
+
+SHIPPED = {"judge": "package:suites/proc/judge", "reference": "package:suites/proc/reference"}
+CLIP = "hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+DISAGREE = 0.25  # of prompts, where two systems' pictures are checked: a guess, and said as one
+POWER = 0.9
+LATENCY_S = 10.0  # single requests of the candidate
+SAMPLED = 4  # categories whose own sensitivity is told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a user named on the command line."""
+
+    prompts: Path
+    candidate: str
+    baseline: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    reference: Path | None = None
+    judge: str | None = None
+    images: int = 1
+    overrides: tuple[str, ...] = ()
+
+
+def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False) -> Path | None:
+    """Says what was read, how long it will take and what it can show; then audits.
+
+    Returns the bundle, or None with `only_say`. Raises InputError for anything that is wrong.
+    """
+    own = read_own(asked.prompts, asked.columns)
+    for remark in own.remarks:
+        say(remark)
+    if asked.images < 1:
+        raise ConfigError(f"--images {asked.images}; it is at least 1.")
+    pair = [f"candidate={asked.candidate}", f"baseline={asked.baseline}"]
+    if not any(override.startswith("system=") for override in asked.overrides):
+        pair.append(f'system=["{asked.candidate}","{asked.baseline}"]')
+    config = compose([*pair, *asked.overrides], name="stress")
+    run = run_folder(config)
+    suite = config["suite"]
+    size = suite["sizes"][suite["size"]]
+    size["core"] = max(1, math.ceil(len(own.prompts) * asked.images / (2 * size["pairs"])))
+    judge = _judge(own, asked)
+    systems = [inputs.system(name, config["systems"][name]) for name in inputs.pair(config)]
+    for line in _sensitivity(own, judged=judge is not None):
+        say(line)
+    plan = inputs.plan(suite, config["seed"])
+    say("Both systems draw a few of them once, to tell how long it will take ...")
+    seconds = sum(_lasts(_probe(system, own.prompts), system, plan) for system in systems)
+    say(f"It will take about {_minutes(seconds + 2 * plan.idle_s)}, and some for the scores.")
+    if only_say:
+        return None
+    if run.exists():
+        raise ConfigError(f"{run} exists. Choose another name=..., or delete the folder.")
+    beside = run.with_name(f"{run.name}.prompts.jsonl")
+    bundle.write_bytes(beside, to_jsonl(own.prompts))
+    suite["prompts"] = str(beside)
+    suite["judge"] = judge
+    pictures = asked.reference or (asked.prompts if own.pictures and judge else None)
+    if pictures is not None:
+        suite["reference"] = str(_reference(pictures, judge, run.with_name(f"{run.name}.reference")))
+    elif judge == SHIPPED["judge"]:
+        suite["reference"] = SHIPPED["reference"]
+    config["own"] = {"file": asked.prompts.name, "remarks": list(own.remarks)}
+    return audit(config, run)
+
+
+def _judge(own: Own, asked: Asked) -> str | None:
+    """The network that scores: the one named, the suite's own for its own captions, or CLIP."""
+    if asked.judge == "none":
+        if asked.reference is not None:
+            raise ConfigError("--reference without a judge; what compares pictures is the judge.")
+        return None
+    judge = asked.judge or (SHIPPED["judge"] if own.checkable else CLIP)
+    try:
+        assets.resolve(judge)
+    except AssetError as error:
+        raise AssetError(f"{error} Or leave pictures unscored with --judge none.") from None
+    return judge
+
+
+# Before it starts --------------------------------------------------------------------------------
+
+
+def _sensitivity(own: Own, *, judged: bool) -> list[str]:
+    """What difference so many prompts can show, over all and in a category."""
+    if not own.checkable and not judged:
+        return ["Pictures are not scored: time and energy alone are compared."]
+    z = float(stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(POWER))
+    counts: dict[str, int] = {}
+    for prompt in own.prompts:
+        counts[prompt.category] = counts.get(prompt.category, 0) + 1
+    shown = {"all of them": len(own.prompts)}
+    if len(counts) > 1:
+        shown |= dict(sorted(counts.items(), key=lambda item: item[1])[:SAMPLED])
+    if own.checkable:
+        told = [f"{100 * z * math.sqrt(DISAGREE / n):.0f} points over {name} ({n})" for name, n in shown.items()]
+        return [
+            f"A difference in right pictures is seen nine times in ten from {', '.join(told)} on, if "
+            f"the two disagree in {DISAGREE:.0%} of prompts."
+        ]
+    told = [f"{z / math.sqrt(n):.2f} over {name} ({n})" for name, n in shown.items()]
+    return [
+        "A difference in CLIP is seen nine times in ten from these parts of its own spread over "
+        f"prompts on: {', '.join(told)}."
+    ]
+
+
+def _probe(system: SystemPlan, prompts: tuple[Prompt, ...]) -> tuple[float, float]:
+    """Seconds that a system takes to load, and for a picture in its batch, the second time."""
+    some = [prompts[i % len(prompts)] for i in range(system.batch)]
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder) / "scratch"
+        scratch.mkdir()
+        worker = Worker(
+            system.name,
+            system.config,
+            log=Path(folder) / "worker.log",
+            timeout_s=system.timeout_s,
+            network=system.network,
+            scratch=scratch,
+        )
+        try:
+            load_s = worker.load()
+            for turn in range(2):
+                began = time.perf_counter()
+                worker.generate([Request(id=i, prompt=p, seed=turn) for i, p in enumerate(some)])
+                each = (time.perf_counter() - began) / len(some)
+        finally:
+            worker.close()
+    return load_s, each
+
+
+def _lasts(probed: tuple[float, float], system: SystemPlan, plan: Plan) -> float:
+    """Seconds of an audit that one system takes: starts, warm-ups and windows."""
+    load_s, each = probed
+    window_s = max(plan.min_window_s, math.ceil(plan.core / system.batch) * system.batch * each)
+    return plan.pairs * (load_s + plan.warmup_s / 2 + 2 * window_s) + LATENCY_S
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+
+
+def _reference(pictures: Path, judge: str | None, out: Path) -> Path:
+    """What the judge sees in a folder of pictures, by a process of its own, which has torch."""
+    if judge is None:
+        raise ConfigError("a reference needs a judge; leave out --judge none.")
+    command = [sys.executable, "-m", "harness.own_reference"]
+    command += [str(pictures), str(assets.resolve(judge)), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        try:
+            said = json.loads(done.stdout.splitlines()[-1])
+        except (ValueError, IndexError):
+            raise AssetError(f"{pictures} could not be embedded: {done.stderr[-300:]}") from None
+        raise getattr(errors, said["class"])(said["message"])
+    return out
