@@ -1,4 +1,4 @@
-"""One audit: the stages in order, with a progress bar each, and resume.
+"""One audit: the stages in order, with what is told of each, and resume.
 
 prepare   prompts, claims and configuration are read, hashed and copied into the run
 measure   the main loop of measure.py; every finished window is on disk before the next opens
@@ -25,9 +25,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from harness import assets, bundle, environment, errors, inputs
 from harness.boundaries import boundaries_of
 from harness.ceilings import ceilings
@@ -38,6 +35,7 @@ from harness.footprint import tariff
 from harness.journal import Journal
 from harness.judge import derive
 from harness.measure import Session, measure
+from harness.progress import Progress, so_far
 from harness.protocols import LateMeter, Meter
 from harness.records import PromptSet
 from reports.pages import rendered
@@ -65,11 +63,21 @@ NEEDS = {"score": "requests.parquet", "judge": "items.parquet", "report": "verdi
 NULL = {"_target_": "harness.systems.null.NullSystem", "batch": 16}
 
 
-def audit(config: Mapping[str, Any], run: Path, *, resume: bool = False, stage: str = "") -> Path:
+def audit(
+    config: Mapping[str, Any],
+    run: Path,
+    *,
+    resume: bool = False,
+    stage: str = "",
+    progress: str = "line",
+) -> Path:
     """Runs the stages from `stage` on (all when empty) and returns the bundle.
+
+    `progress` says what is told meanwhile: progress.MODES.
 
     Raises InputError where the input is wrong, AuditStopped where the audit could not finish.
     """
+    told = Progress(progress)
     if resume:
         if not (run / "config.yaml").is_file():
             raise InputError(f"Nothing to resume at {run}. Start it without --resume.")
@@ -97,19 +105,19 @@ def audit(config: Mapping[str, Any], run: Path, *, resume: bool = False, stage: 
         )
     with bundle.disk(run), _interruptible(run):
         if "measure" in todo:
-            _measure(config, run)
+            _measure(config, run, told)
         if "score" in todo:
-            _score(run)
+            _score(run, told)
         if "judge" in todo:
-            _judge(run)
-        _close(config, run)
+            _judge(run, told)
+        _close(config, run, told)
     return run
 
 
 # Measure ---------------------------------------------------------------------------------------
 
 
-def _measure(config: Mapping[str, Any], run: Path) -> None:
+def _measure(config: Mapping[str, Any], run: Path, told: Progress) -> None:
     suite = config["suite"]
     plan = inputs.plan(suite, config["seed"])
     names = inputs.pair(config)
@@ -137,15 +145,17 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
         boards = [d.domain for d in meter.describe().domains if d.domain.startswith("gpu:")]
         accelerated = bool(machine["accelerators"] or boards)
         journal = Journal(run, {name: one.device for name, one in systems.items()})
-        with _progress() as progress:
-            bar = progress.add_task("measure", total=2 * plan.pairs)
+        with told.stage("measure", 2 * plan.pairs) as stage:
+            began_s, here = time.monotonic(), len(journal.windows("block"))
 
             def step(what: str, done: int, total: int) -> None:
+                blocks = journal.windows("block")
+                share = (len(blocks) - here) / max(2 * stage.total - here, 1)
+                facts = so_far(blocks, *names, began_s, share)
                 if what == "blocks":
-                    progress.update(bar, completed=done, total=total)
+                    stage.say(done=done, total=total, facts=facts)
                 else:
-                    progress.update(bar, description=f"measure  {what}"[:32])
-                progress.refresh()
+                    stage.say(what, facts=facts)
 
             session = Session(
                 run=run,
@@ -174,8 +184,7 @@ def _measure(config: Mapping[str, Any], run: Path) -> None:
                 _finish(meter, run)
                 journal.read_late(meter)
                 machine["meter"] = dataclasses.asdict(meter.describe())  # with what it found
-            progress.update(bar, description="measure")
-            progress.refresh()
+            stage.say()
     finally:
         meter.stop()
     devices = [systems[name].device for name in names]
@@ -272,24 +281,22 @@ def _prepare(
 # Score, judge, close ---------------------------------------------------------------------------
 
 
-def _score(run: Path) -> None:
+def _score(run: Path, told: Progress) -> None:
     systems = dict.fromkeys(row["system"] for row in bundle.read_table(run, "requests"))
     total = len([name for name in systems if not name.startswith("control:")]) + 5
     log = run / "logs" / "scoring.log"
     log.parent.mkdir(exist_ok=True)
-    with log.open("wb") as sink, _progress() as progress:
-        bar = progress.add_task("score", total=total)
+    with log.open("wb") as sink, told.stage("score", total) as stage:
         command = [sys.executable, "-m", "harness.scoring", str(run)]
         said: dict[str, Any] = {}
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True) as process:
             for line in process.stdout or ():
                 with contextlib.suppress(ValueError):
                     said = json.loads(line)
-                progress.advance(bar, "scored" in said)
-                progress.refresh()
+                if "scored" in said:
+                    stage.advance()
         if process.returncode == 0:
-            progress.update(bar, completed=total)
-            progress.refresh()
+            stage.say(done=total)
             return
     kind = getattr(errors, str(said.get("class")), None)
     if kind is not None:
@@ -300,30 +307,24 @@ def _score(run: Path) -> None:
     )
 
 
-def _judge(run: Path) -> None:
-    with _progress() as progress:
-        bar = progress.add_task("judge", total=1)
-        progress.refresh()
+def _judge(run: Path, told: Progress) -> None:
+    with told.stage("judge", 1) as stage:
         claims = load_claims_file(run / "claims.yaml")
         scores, verdicts = derive(bundle.evidence(run), claims)
         bundle.write_table(run, "scores", bundle.score_rows(scores))
         bundle.write_json(run / "verdicts.json", bundle.verdict_rows(verdicts))
-        progress.update(bar, completed=1)
-        progress.refresh()
+        stage.advance()
 
 
-def _close(config: Mapping[str, Any], run: Path) -> None:
+def _close(config: Mapping[str, Any], run: Path, told: Progress) -> None:
     """Closes the manifest over everything and draws the reports; partial files go last."""
-    with _progress() as progress:
-        pages = rendered(run)
-        bar = progress.add_task("report", total=1 + len(pages))
+    pages = rendered(run)
+    with told.stage("report", 1 + len(pages)) as stage:
         bundle.write_manifest(run, _facts(config, run))
-        progress.update(bar, completed=1)
-        progress.refresh()
+        stage.advance()
         for name, render in pages.items():
             bundle.write_bytes(run / name, render(run).encode())
-            progress.advance(bar)
-            progress.refresh()
+            stage.advance()
     with contextlib.suppress(RecursionError):  # a system may nest its scratch as deep as it likes
         shutil.rmtree(run / "partial", ignore_errors=True)
 
@@ -365,18 +366,6 @@ def _version() -> str:
 
 
 # Shared by the stages --------------------------------------------------------------------------
-
-
-def _progress() -> Progress:
-    """A bar that is drawn only when told to, so that drawing costs nothing inside a window."""
-    return Progress(
-        TextColumn("{task.description:<32}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        auto_refresh=False,
-    )
 
 
 @contextlib.contextmanager

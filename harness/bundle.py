@@ -66,7 +66,7 @@ __all__ = [
 
 OUTSIDE = (  # not in the manifest
     *("manifest.json", "manifest.sig"),
-    *("report.html", "report.md", "stress.html", "stress.md"),
+    *("report.html", "report.md", "stress.html", "stress.md", "blind.html"),
 )
 REFERENCE, PROMPTS = "features/reference.npy", "prompts.jsonl"
 IMAGES = "images"  # in the manifest one entry stands for them all

@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = ["main"]
 
 RECIPES = ("dense", "un0", "judge", "distilled", "pruned")
 SCHEMAS = ("ml-energy", "ai-energy-score", "sci")  # of harness.convert
+PROGRESS = ("line", "json", "quiet")  # of harness.progress
 EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 the input is wrong, 3 stopped (resumable)"
 FAULT = 70  # as sysexits.h has it: neither a failed check nor something to resume
 
@@ -66,15 +68,20 @@ def _audit(arguments: argparse.Namespace) -> int:
     if arguments.multirun:
         if arguments.resume or arguments.stage:
             raise InputError("--resume and --from name one run; leave out --multirun.")
-        return compose.sweep(arguments.overrides, _run_one)
+        one = partial(_run_one, progress=arguments.progress)
+        return int(compose.sweep(arguments.overrides, one))
     config = compose.compose(arguments.overrides, arguments.resume)
-    return _run_one(config, resume=arguments.resume, stage=arguments.stage)
+    asked = {"resume": arguments.resume, "stage": arguments.stage}
+    return _run_one(config, progress=arguments.progress, **asked)
 
 
-def _run_one(config: dict[str, Any], *, resume: bool = False, stage: str = "") -> int:
+def _run_one(
+    config: dict[str, Any], *, resume: bool = False, stage: str = "", progress: str = "line"
+) -> int:
     compose = importlib.import_module("harness.compose")
     audit = importlib.import_module("harness.audit")
-    run = audit.audit(config, compose.run_folder(config), resume=resume, stage=stage)
+    folder = compose.run_folder(config)
+    run = audit.audit(config, folder, resume=resume, stage=stage, progress=progress)
     told: set[str] = set()
     for verdict in importlib.import_module("harness.bundle").read_json(run / "verdicts.json"):
         again = verdict["claim"] in told
@@ -309,6 +316,23 @@ def _column(text: str) -> tuple[str, str]:
     return what, name
 
 
+def _human(arguments: argparse.Namespace) -> int:
+    blind = importlib.import_module("reports.blind")
+    if not arguments.answers:
+        bundle = importlib.import_module("harness.bundle")
+        page = bundle.unchanged(arguments.bundle) / blind.PAGE
+        bundle.write_bytes(page, blind.render(arguments.bundle, arguments.pairs).encode())
+        print(page)
+        return 0
+    found = blind.read(arguments.bundle, arguments.answers)
+    print(
+        f"{found.candidate} was chosen over {found.baseline} in {found.chosen.estimate:.1%} of "
+        f"{found.chosen.n} answers (95% {found.chosen.low:.1%} to {found.chosen.high:.1%}) of "
+        f"{found.files} people. Pictures that cannot be told apart come to 50%."
+    )
+    return 0
+
+
 def _train(arguments: argparse.Namespace) -> int:
     compose = importlib.import_module("harness.compose")
     recipe = importlib.import_module(f"un0_model.recipes.{arguments.recipe}")
@@ -363,6 +387,8 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--resume", action="store_true", help="go on with the run named name=...")
     stages = "with --resume: score, judge or report again"
     audit.add_argument("--from", dest="stage", default="", metavar="STAGE", help=stages)
+    meanwhile = "what is told on standard error: a line a stage, JSON lines, nothing"
+    audit.add_argument("--progress", choices=PROGRESS, default="line", help=meanwhile)
     audit.add_argument("-m", "--multirun", action="store_true", help="sweep: candidate=a,b")
     report = add("report", _report, "draw report.html and report.md again from a bundle")
     report.add_argument("bundle", type=Path)
@@ -414,6 +440,10 @@ def _parser() -> argparse.ArgumentParser:
     stress.add_argument("--reference", type=Path, metavar="FOLDER", help="of real pictures")
     stress.add_argument("--judge", metavar="FOLDER", help="an open_clip network, or none")
     stress.add_argument("--dry-run", action="store_true", help="say how long it takes, and end")
+    human = add("human", _human, "write a blind page of pairs, or read what people answered")
+    human.add_argument("bundle", type=Path)
+    human.add_argument("answers", type=Path, nargs="*", metavar="CSV", help="a file a person")
+    human.add_argument("--pairs", type=int, default=60, metavar="N", help="on the page; 60")
     train = add("train", _train, "train a shipped weight again")
     train.add_argument("recipe", choices=RECIPES)
     train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. budget=gpu")
