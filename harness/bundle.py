@@ -38,6 +38,7 @@ __all__ = [
     "evidence",
     "features_name",
     "file_hashes",
+    "hashes_as",
     "image_path",
     "left_out",
     "kept_file",
@@ -69,13 +70,14 @@ OUTSIDE = (  # not in the manifest
     *("report.html", "report.md", "stress.html", "stress.md", "blind.html"),
 )
 REFERENCE, PROMPTS = "features/reference.npy", "prompts.jsonl"
-IMAGES = "images"  # in the manifest one entry stands for them all
+IMAGES = "images/"  # one entry of the manifest, which no file can be named as
 PACKAGED = {  # what a bundle may leave to this package, whose copy has the manifest's hash
     REFERENCE: ("reference/features.npy",),
     PROMPTS: ("sets/test.jsonl", "sets/val.jsonl"),
 }
 MAX_ROWS, MAX_BYTES, MAX_PIXELS = 5_000_000, 1 << 30, 1 << 26  # of a table, a table, a picture
 ROWS_AT_ONCE = 1000
+READ = (2, SCHEMA_VERSION)  # versions
 
 
 def _schema(text: str) -> pa.Schema:
@@ -178,11 +180,18 @@ def write_table(run: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None
     write_bytes(run / f"{name}.parquet", sink.getvalue())
 
 
-def write_features(run: Path, system: str, rows: np.ndarray) -> None:
-    """Writes features/<system>.npy, float16 [images of that system that were scored, d]."""
+def write_features(run: Path, system: str, rows: np.ndarray | None) -> None:
+    """Writes features/<system>.npy, float16 [images of that system that were scored, d].
+
+    Where none were (None), one of an earlier scoring goes.
+    """
+    path = run / "features" / f"{features_name(system)}.npy"
+    if rows is None:
+        path.unlink(missing_ok=True)
+        return
     sink = io.BytesIO()
     np.save(sink, rows.astype(np.float16), allow_pickle=False)
-    write_bytes(run / "features" / f"{features_name(system)}.npy", sink.getvalue())
+    write_bytes(path, sink.getvalue())
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -199,10 +208,11 @@ def write_manifest(run: Path, facts: Mapping[str, Any]) -> None:
     )
 
 
-def file_hashes(run: Path) -> dict[str, dict[str, Any]]:
+def file_hashes(run: Path, *, each: bool = False) -> dict[str, dict[str, Any]]:
     """SHA-256 and size of every file that belongs in the manifest, by relative path.
 
-    Of images the SHA-256 is one over a line `name SHA-256` for each, by name.
+    Of pictures there is one entry: how many, their bytes, and the SHA-256 of the JSON of pairs of
+    name and SHA-256, by name. With `each` they have one each, as in manifests of version 2.
     """
     files: dict[str, dict[str, Any]] = {}
     for folder, folders, names in os.walk(run):
@@ -212,16 +222,21 @@ def file_hashes(run: Path) -> dict[str, dict[str, Any]]:
             name = path.relative_to(run).as_posix()
             if path.is_file() and name not in OUTSIDE:
                 files[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
-    images = sorted(name for name in files if name.startswith(f"{IMAGES}/"))
-    if images:
-        each = [files.pop(name) for name in images]
-        lines = [f"{name} {one['sha256']}\n" for name, one in zip(images, each, strict=True)]
+    drawn = sorted(n for n in files if n.startswith(IMAGES) and n.endswith(".png"))
+    if drawn and not each:
+        found = [(name, files.pop(name)) for name in drawn]
+        pairs = json.dumps([[name, one["sha256"]] for name, one in found])
         files[IMAGES] = {
-            "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
-            "bytes": sum(one["bytes"] for one in each),
-            "files": len(each),
+            "sha256": hashlib.sha256(pairs.encode()).hexdigest(),
+            "bytes": sum(one["bytes"] for _, one in found),
+            "files": len(found),
         }
     return dict(sorted(files.items()))
+
+
+def hashes_as(run: Path, stated: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What `file_hashes` finds, in the form that a manifest's `files` have."""
+    return file_hashes(run, each=any(name.startswith(IMAGES) and name != IMAGES for name in stated))
 
 
 # Names -----------------------------------------------------------------------------------------
@@ -283,10 +298,10 @@ def read_manifest(run: Path) -> dict[str, Any]:
         )
     manifest = read_json(run / "manifest.json")
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READ:
         raise InputError(
             f"{run}/manifest.json states schema_version {version}; this un0bench reads "
-            f"{SCHEMA_VERSION}. Read it with the version that wrote it."
+            f"{' and '.join(map(str, READ))}. Read it with the version that wrote it."
         )
     files = manifest.get("files")
     whole = isinstance(files, dict) and all(isinstance(one, dict) for one in files.values())
@@ -340,11 +355,11 @@ def read_features(run: Path, system: str) -> np.ndarray | None:
 def unchanged(run: Path) -> Path:
     """The bundle itself; InputError, naming the file, where one is not as the manifest has it.
 
-    Files that were left out are not missed here; `verify` says which.
+    Files that were left out are not missed here, nor pictures where all are; `verify` says which.
     """
     stated = read_manifest(run)["files"]
-    for name, there in file_hashes(run).items():
-        if name in stated and there["sha256"] != stated[name]["sha256"]:
+    for name, there in hashes_as(run, stated).items():
+        if name in stated and there != stated[name]:
             raise InputError(
                 f"{run / name} is not as {run}/manifest.json has it. Take the bundle as it was "
                 f"audited; un0bench verify {run} names every difference."
@@ -356,7 +371,10 @@ def left_out(run: Path) -> str:
     """The first file of a finished bundle's manifest that is not there; empty where all are."""
     if not (run / "manifest.json").is_file():
         return ""
-    return next((name for name in read_manifest(run)["files"] if not (run / name).exists()), "")
+    stated = read_manifest(run)["files"]
+    there = hashes_as(run, stated)
+    fewer = IMAGES in there and there[IMAGES]["files"] < stated.get(IMAGES, {}).get("files", 0)
+    return next((name for name in stated if name not in there), IMAGES if fewer else "")
 
 
 def kept_file(run: Path, name: str) -> Path:
@@ -441,7 +459,7 @@ def _by_request(
     found = read_features(run, system)
     rows = [row["request"] for row in requests if row["system"] == system]
     if found is None or len(found) == len(rows):
-        return found
+        return None if found is None else found.astype(np.float32)
     scored = {i["request"] for i in items if (i["system"], i["metric"]) == (system, "clip")}
     at = [index for index, request in enumerate(rows) if request in scored]
     if len(at) != len(found):

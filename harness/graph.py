@@ -26,6 +26,7 @@ __all__ = [
     "calls_of",
     "dtype_of",
     "exporting",
+    "fixed",
     "graph_of",
     "held_bytes",
     "quantise",
@@ -38,11 +39,15 @@ SCOPES = "pkg.torch.onnx.name_scopes"  # where the exporter notes the modules a 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """A float32 program that takes tensors alone; `batched` are those with a row an image."""
+    """A float32 program that takes tensors alone; `batched` are those with a row an image.
+
+    `fixed` are arguments that are no tensors, as they were in the call it was made from.
+    """
 
     program: torch.export.ExportedProgram
     names: list[str]
     batched: list[bool]
+    fixed: list[tuple[str, Any]]
 
     def save_onnx(self, path: Path) -> None:
         """Raises ConfigError where packages are missing."""
@@ -91,6 +96,20 @@ def tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
         yield name, value
     for key, inner in _inside(value):
         yield from tensors(inner, f"{name}.{key}" if name else str(key))
+
+
+def fixed(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    """What a graph takes from its one call: arguments that are no tensors, by where they are."""
+    if isinstance(value, Tensor):
+        return []
+    inside = _inside(value)
+    if not inside:
+        return [(name, value)]
+    return [
+        found
+        for key, inner in inside
+        for found in fixed(inner, f"{name}.{key}" if name else str(key))
+    ]
 
 
 def arrays(call: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -145,18 +164,30 @@ def dtype_of(module: nn.Module) -> torch.dtype:
 
 @contextlib.contextmanager
 def exporting(module: nn.Module) -> Iterator[None]:
-    """Quietly, and in float32 meanwhile."""
-    dtype = dtype_of(module)
+    """Quietly, and in float32 meanwhile; then every parameter is what it was.
+
+    Raises ConfigError where parameters are of a kind of their own, as quantised ones are.
+    """
+    kept = [(parameter, parameter.data) for parameter in module.parameters()]
+    others = {type(data).__name__ for _, data in kept if type(data) is not Tensor}
+    if others:
+        raise ConfigError(f"parameters that are {', '.join(others)} cannot be exported.")
+    buffers = [(part, dict(part._buffers)) for part in module.modules()]
     with _quiet():
         try:
             module.float()
             yield
         finally:
-            module.to(dtype)
+            for parameter, data in kept:
+                parameter.data = data
+            for part, held in buffers:
+                part._buffers.update(held)
 
 
 def graph_of(module: nn.Module, call: Mapping[str, Any]) -> Graph:
-    """The graph of a module that was called so, for two rows or more, `exporting` it.
+    """The graph of a module that was called so, with two rows or more, for any number of rows.
+
+    The module is to be `exporting`.
 
     Raises ConfigError where it has parts that cannot be exported.
     """
@@ -172,7 +203,7 @@ def graph_of(module: nn.Module, call: Mapping[str, Any]) -> Graph:
             "leave it to torch."
         ) from error
     _without_idle_squeezes(program)
-    return Graph(program, list(flat.names), flat.batched)
+    return Graph(program, list(flat.names), flat.batched, fixed(call))
 
 
 def _without_idle_squeezes(program: torch.export.ExportedProgram) -> None:

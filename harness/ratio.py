@@ -97,8 +97,8 @@ def measured_ratio(
         return MeasuredRatio(ratio=None, pairs=len(complete), method=method, reason=reason)
     if len(complete) < FEWEST_PAIRS:
         reason = (
-            f"{len(complete)} pairs of blocks are complete; {FEWEST_PAIRS} give an interval, and "
-            f"at least {PILOT_PAIRS} would decide."
+            f"Complete pairs of blocks: {len(complete)}. {FEWEST_PAIRS} give an interval, and at "
+            f"least {PILOT_PAIRS} would decide."
         )
         return MeasuredRatio(
             ratio=None, pairs=len(complete), method=method, too_few=True, reason=reason

@@ -3,6 +3,7 @@
 History of `SCHEMA_VERSION`
     1  2026-11-20  first bundle format
     2  2026-11-21  windows.parquet counts `failures`; a figure per image is one per valid image
+    3  2026-11-23  features of scored images alone; one entry of the manifest for all pictures
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ __all__ = [
     "WorkProfile",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 GATE_STAGES = ("whole", "decided", "gathered", "resident")  # of protocols.Replays
 
 Method = Literal["wall", "counter", "integrated", "modelled"]

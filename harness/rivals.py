@@ -23,7 +23,7 @@ __all__ = ["differences", "rivals", "rounds"]
 
 KEYS = ("candidate", "baseline", "claims", "mini", "audit")
 DEFAULT = ["no-quality-loss"]  # what a round asks that names no claim
-ASKED: dict[str, Callable[[Mapping[str, Any]], bool]] = {  # which rounds a size has
+WHICH: dict[str, Callable[[Mapping[str, Any]], bool]] = {  # rounds a size has
     "mini": lambda one: bool(one.get("mini")),
     "claims": lambda one: list(one.get("claims") or DEFAULT) != DEFAULT,
     "every": lambda one: True,
@@ -128,16 +128,15 @@ def rounds(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     sizes = config["sizes"]
     if config["size"] not in sizes:
         raise ConfigError(f"size={config['size']} is unknown; choose one of {', '.join(sizes)}.")
-    which = sizes[config["size"]]["rounds"]
-    if which not in ASKED:
-        raise ConfigError(
-            f"sizes.{config['size']}.rounds={which}; it is one of {', '.join(ASKED)}."
-        )
+    which = sizes[config["size"]].get("which")
+    if which not in WHICH:
+        names = ", ".join(WHICH)
+        raise ConfigError(f"sizes.{config['size']}.which={which}; it is one of {names}.")
     found = []
     for one in config["rounds"]:
         if not isinstance(one, Mapping) or "candidate" not in one or set(one) - set(KEYS):
             raise ConfigError(f"rounds: {one!r} is no round; it has {', '.join(KEYS)}.")
-        if not ASKED[which](one):
+        if not WHICH[which](one):
             continue
         baseline = one.get("baseline") or config["baseline"]
         found.append(

@@ -216,8 +216,7 @@ def _score_system(
                 for request, value in zip(asked, values, strict=True)
                 if not math.isnan(value)
             ]
-    if features:
-        bundle.write_features(run, system, np.stack(features))
+    bundle.write_features(run, system, np.stack(features) if features else None)
     return items
 
 

@@ -73,16 +73,17 @@ def _files(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
     Images may have been left out whole, and what this package has a copy of.
     """
-    stated, there = manifest["files"], bundle.file_hashes(run)
-    without_images = not (run / "images").exists()
+    stated = manifest["files"]
+    there = bundle.hashes_as(run, stated)
+    without_images = not (run / bundle.IMAGES).is_dir()
     for name in sorted(set(stated) | set(there)):
         if name not in there:
-            left_out = without_images and name.partition("/")[0] == bundle.IMAGES
+            left_out = without_images and name.startswith(bundle.IMAGES)
             if not left_out and not bundle.left_to_package(run, name):
                 yield f"{name}: missing"
         elif name not in stated:
             yield f"{name}: not in the manifest"
-        elif there[name]["sha256"] != stated[name]["sha256"]:
+        elif there[name] != stated[name]:
             yield f"{name}: SHA-256 differs from the manifest"
 
 
@@ -138,19 +139,22 @@ def _derived(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 def _images(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
     """Pixels against the rows' hashes, and `verified` again."""
-    if not (run / "images").is_dir():
+    if not (run / bundle.IMAGES).is_dir():
         return
+    kinds = {row["window"]: row["kind"] for row in bundle.read_table(run, "windows")}
     prompts, verified = bundle.read_prompts(run), Verified()
     stated = {
         (row["system"], row["request"]): row["value"]
         for row in bundle.read_table(run, "items")
         if row["metric"] == verified.name
     }
-    unclaimed = {path.relative_to(run).as_posix() for path in (run / "images").rglob("*.png")}
+    unclaimed = {path.relative_to(run).as_posix() for path in (run / bundle.IMAGES).rglob("*.png")}
     for row in bundle.read_table(run, "requests"):
         path = bundle.image_path(run, row["system"], row["request"])
         name = path.relative_to(run).as_posix()
         if name not in unclaimed:
+            if kinds.get(row["window"]) == "block" and row["failure"] is None:
+                yield f"{name}: missing"
             continue
         unclaimed.discard(name)
         image = bundle.read_image(path)
@@ -168,9 +172,8 @@ def _images(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 def _reports(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
     """Both reports again; they show pictures, so not where the images were left out."""
-    if not (run / "images").exists() and any(
-        n.partition("/")[0] == bundle.IMAGES for n in manifest["files"]
-    ):
+    drawn = any(name.startswith(bundle.IMAGES) for name in manifest["files"])
+    if drawn and not (run / bundle.IMAGES).is_dir():
         return
     for name, render in rendered(run).items():
         path = run / name

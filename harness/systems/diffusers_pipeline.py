@@ -57,6 +57,7 @@ class DiffusersSystem:
         self.dtype, self.device, self.threads = dtype, device, threads
         self.compile, self.call, self.cheaper = compile, dict(call or {}), cheaper
         self.techniques, self.applied = techniques, list[dict[str, Any]]()
+        self.declined: dict[str, str] = {}  # compilers, and why not
 
     def load(self) -> None:
         """Raises AssetError: a folder or repository that is missing, gated, or cannot be read."""
@@ -104,8 +105,8 @@ class DiffusersSystem:
     def _compiled(self) -> str | bool:
         """What compiled the denoiser and the decoder, for any batch; False for nothing.
 
-        Two pictures of two steps show that it did. Raises ConfigError where it was told to and does
-        not; "auto" then goes on with the next.
+        Three pictures of two steps are to be the same as before, up to rounding. Raises ConfigError
+        where it was told to compile and does not; "auto" then goes on with the next.
         """
         steps, asked = self.steps, self.compile
         self.steps = min(2, steps)
@@ -114,11 +115,12 @@ class DiffusersSystem:
             owners.append((self.pipeline.vae, "decoder"))
         plain = [(owner, part, getattr(owner, part)) for owner, part in owners]
         try:
+            before = self._draw(CHECKED)
             for name in COMPILERS if asked == "auto" else (str(asked),):
                 try:
                     for owner, part in owners:
-                        COMPILERS[name](owner, part, lambda: self._draw(["a", "a"]))
-                    self._draw(["a", "a"])
+                        COMPILERS[name](owner, part, lambda: self._draw(CHECKED[:2]))
+                    _same(before, self._draw(CHECKED))
                 except Exception as error:  # compilers fail in ways of their own
                     for owner, part, module in plain:
                         setattr(owner, part, module)
@@ -126,6 +128,7 @@ class DiffusersSystem:
                         raise ConfigError(
                             f"compile={asked} fails ({_line(error)}); use false."
                         ) from error
+                    self.declined[name] = _line(error)
                 else:
                     return name
         finally:
@@ -196,12 +199,23 @@ class DiffusersSystem:
                 "guidance": self.guidance,
                 "scheduler": type(self.pipeline.scheduler).__name__,
                 "compiled": self.compile,
+                **({"not_compiled_by": self.declined} if self.declined else {}),
                 "device": self.device,
                 "denoiser_bytes": self._denoiser_bytes(told[-1] - read if told else 0),
                 **({"cheaper": self.cheaper} if self.cheaper else {}),
                 **({"techniques": self.applied} if self.applied else {}),
             },
         )
+
+
+def _same(before: Sequence[np.ndarray | Failure], after: Sequence[np.ndarray | Failure]) -> None:
+    """Raises ConfigError where pictures differ by more than roundings."""
+    for one, other in zip(before, after, strict=True):
+        if isinstance(one, Failure) or isinstance(other, Failure):
+            raise ConfigError("its pictures hold values that are not finite")
+        apart = float(np.abs(one.astype(float) - other.astype(float)).mean())
+        if apart > ROUNDING:
+            raise ConfigError(f"its pictures are others, by {apart:.1f} of 255 levels on average")
 
 
 def _with_torch(owner: Any, part: str, draw: Callable[[], object]) -> None:
@@ -214,6 +228,8 @@ def _with_torch(owner: Any, part: str, draw: Callable[[], object]) -> None:
     setattr(owner, part, torch.compile(getattr(owner, part), dynamic=True))
 
 
+CHECKED = ("a", "two red circles beside a blue star", "the letters a b")  # of unlike lengths
+ROUNDING = 4.0  # levels of 255, on average, that bfloat16 in another order may change
 COMPILERS = {"openvino": on_openvino, "torch": _with_torch}  # the cheapest first
 
 

@@ -27,10 +27,10 @@ class EarlyExit:
     """For a transformer whose `transformer_blocks` each return the state [B, tokens, width].
 
     An image leaves after a block, the second that has a head at the earliest, where its prediction
-    has changed by less than `tolerance`, relative to its norm, since the head before; heads stand
-    behind the blocks from `first` to `last`, counted from 1, or to the last but one. With guidance
-    an image with its caption and without is two. Each decides for itself, so a picture depends on
-    its batch by rounding alone.
+    has changed by less than `tolerance`, relative to its norm, since the head before. Heads stand
+    behind the blocks from `first` to `last`, counted from 1; `last` is the last but one unless it
+    is given. With guidance an image with its caption and without is two. Each decides for itself,
+    so a picture depends on its batch by rounding alone.
     Heads are fitted on what `captions` captions of the training split pass through, `ridge` being
     relative to the mean square of a channel; as many others are drawn to tell what is left out.
     """
@@ -57,7 +57,7 @@ class EarlyExit:
         """
         denoiser: Any = getattr(pipeline, "transformer", None)
         blocks = getattr(denoiser, "transformer_blocks", ())
-        last = len(blocks) - 1 if self.last is None else self.last
+        last = max(len(blocks) - 1, 0) if self.last is None else self.last
         if not 0 < self.first < last < len(blocks):
             raise ConfigError(
                 f"EarlyExit first={self.first} last={last}: from 1 to {len(blocks) - 1} can have "

@@ -26,7 +26,7 @@ from un0_model.feedforward import Deciding, Neurons, feed_forwards, put, ridge, 
 __all__ = ["Experts", "Routed", "balanced_groups"]
 
 CAPTIONS, SEED = 48, 0
-EVEN = 64  # tokens of an expert are rounded up to: a kernel is generated for every new shape
+EVEN = 64  # an expert's tokens come to a multiple of it: each new number takes a new kernel
 A_PASS, DESCRIBED_BY, ROUNDS = 128, 3000, 10  # tokens taken of a pass, and that tell neurons apart
 
 

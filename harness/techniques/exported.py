@@ -12,7 +12,7 @@ from torch import nn
 from harness.errors import ConfigError
 from harness.graph import calls_of, dtype_of, exporting, graph_of, held_bytes, quantise
 from harness.packages import imported
-from harness.runtimes import Elsewhere, OpenVino, Run, on_openvino, onnx_runtime, openvino
+from harness.runtimes import Elsewhere, OpenVino, Run, core, on_openvino, onnx_runtime, openvino
 from harness.techniques.captions import captions
 
 __all__ = ["Exported"]
@@ -68,13 +68,16 @@ class Exported:
                 path, wide = Path(folder) / "int8.onnx", path
                 told["layers"] = quantise(wide, some, self.whole, path)
                 told |= {"captions": self.captions, "whole": self.whole}
+                told["counted"] = (
+                    "multiply-adds are told as of the denoiser before it was in 8 bits"
+                )
             run: Run = (
                 onnx_runtime(path)
                 if onnx
-                else OpenVino(openvino().Core().read_model(path), graph.batched, dtype)
+                else OpenVino(core().read_model(path), graph.batched, dtype)
             )
             told["parameter_bytes"] = _others_bytes(pipeline, denoiser) + held_bytes(path)
-        setattr(pipeline, part, Elsewhere(denoiser, graph.names, run))
+        setattr(pipeline, part, Elsewhere(denoiser, graph, run))
         return told
 
 

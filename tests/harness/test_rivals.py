@@ -82,7 +82,7 @@ def test_a_round_that_fails_is_told_and_the_others_are_kept(tmp_path, capsys):
         ("size=huge", "mini, claims, every, full"),
         ("rounds=[{candidat: a}]", "is no round"),
         ("rounds=[{candidate: un0}]", "none is of this size"),
-        ("sizes.mini.rounds=some", "one of mini, claims, every"),
+        ("sizes.mini.which=some", "one of mini, claims, every"),
         ("rounds=[{candidate: un0, mini: true},{candidate: un0, mini: true}]", "stands twice"),
     ],
 )

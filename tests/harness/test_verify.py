@@ -72,6 +72,60 @@ def test_an_exchanged_image_is_found(copy):
     assert any("not the image of its row" in line for line in verify(copy))
 
 
+def _told(copy):
+    """What `verify` says of a changed bundle; whoever reads it is to refuse it too."""
+    with pytest.raises(InputError, match="is not as .*manifest.json has it"):
+        bundle.unchanged(copy)
+    return verify(copy)
+
+
+def test_a_picture_that_was_changed_taken_added_or_renamed_is_found(copy):
+    first, second, third, fourth = sorted((copy / "images" / "renderer").glob("*.png"))[:4]
+    whole = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    told = _told(copy)
+    name = first.relative_to(copy)
+    assert "images/: SHA-256 differs from the manifest" in told
+    assert f"{name}: not the image of its row in requests.parquet" in told
+    first.unlink()
+    assert f"{name}: missing" in _told(copy) and bundle.left_out(copy) == "images/"
+    first.write_bytes(whole)
+    assert verify(copy) == []
+    extra = first.with_name("999999.png")
+    extra.write_bytes(whole)
+    assert "images/renderer/999999.png: no row in requests.parquet" in _told(copy)
+    extra.unlink()
+    (
+        third.rename(first.with_name("swap")),
+        fourth.rename(third),
+        first.with_name("swap").rename(fourth),
+    )
+    assert any("not the image of its row" in line for line in _told(copy))
+
+
+def test_notes_among_the_pictures_are_named_and_stand_in_nobodys_way(copy):
+    (copy / "images" / ".DS_Store").write_text("hello")
+    assert verify(copy) == ["images/.DS_Store: not in the manifest"]
+    assert bundle.unchanged(copy) == copy
+
+
+def test_a_file_named_images_is_no_pictures(copy):
+    shutil.rmtree(copy / "images")
+    (copy / "images").write_text("pictures")
+    assert verify(copy) == ["images: not in the manifest"]
+
+
+def test_manifests_that_list_every_picture_are_still_read(copy):
+    manifest = bundle.read_manifest(copy)
+    manifest |= {"files": bundle.file_hashes(copy, each=True), "schema_version": 2}
+    bundle.write_json(copy / "manifest.json", manifest)
+    assert cli.main(["report", str(copy)]) == 0
+    assert verify(copy) == []
+    first = min((copy / "images" / "renderer").glob("*.png"))
+    first.write_bytes(b"none")
+    assert f"{first.relative_to(copy)}: SHA-256 differs from the manifest" in _told(copy)
+
+
 def test_a_claim_that_was_changed_after_the_run_no_longer_matches_it(copy):
     text = (copy / "claims.yaml").read_text()
     assert "threshold: 1000" in text

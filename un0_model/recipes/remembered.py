@@ -200,6 +200,5 @@ def _patterns(un0: Un0, texts: Sequence[str]) -> dict[str, float]:
     return found
 
 
-
 if __name__ == "__main__":
     sys.exit(in_one_line(main))

@@ -150,6 +150,7 @@ def test_auto_takes_the_first_compiler_that_serves(folder, monkeypatch):
     made = system(model=str(folder), compile="auto")
     made.load()
     assert made.card().notes["compiled"] == "openvino"
+    assert "not_compiled_by" not in made.card().notes
 
     def broken(owner, part, draw):
         if part == "decoder":
@@ -163,7 +164,9 @@ def test_auto_takes_the_first_compiler_that_serves(folder, monkeypatch):
     monkeypatch.setitem(diffusers_pipeline.COMPILERS, "torch", fine)
     made = system(model=str(folder), compile="auto")
     made.load()
-    assert made.card().notes["compiled"] == "torch"
+    notes = made.card().notes
+    assert notes["compiled"] == "torch"
+    assert notes["not_compiled_by"] == {"openvino": "Python.h: No such file"}
     monkeypatch.setitem(diffusers_pipeline.COMPILERS, "torch", broken)
     made = system(model=str(folder), compile="auto")
     made.load()
@@ -171,6 +174,25 @@ def test_auto_takes_the_first_compiler_that_serves(folder, monkeypatch):
     assert len(made.generate(requests(1))) == 1
     with pytest.raises(ConfigError, match="compile=torch fails .Python.h"):
         system(model=str(folder), compile="torch").load()
+
+
+def test_a_compiler_that_draws_other_pictures_does_not_serve(folder, monkeypatch):
+    class Other(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def forward(self, latents):
+            return self.module(latents).flip(-1)
+
+    def turned(owner, part, draw):
+        if part == "decoder":
+            setattr(owner, part, Other(getattr(owner, part)))
+
+    monkeypatch.setitem(diffusers_pipeline.COMPILERS, "openvino", turned)
+    monkeypatch.setattr(diffusers_pipeline, "ROUNDING", 0.01)  # untrained pictures are grey
+    with pytest.raises(ConfigError, match="its pictures are others"):
+        system(model=str(folder), compile="openvino").load()
 
 
 def test_torch_s_compiler_needs_one_of_c(folder, monkeypatch):

@@ -9,9 +9,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-from harness import runtimes
 from harness.counter import work_of
 from harness.errors import ConfigError
+from harness.graph import dtype_of, exporting
 from harness.records import Prompt, Request
 from harness.techniques.exported import Exported
 
@@ -63,14 +63,32 @@ def test_openvino_draws_in_the_pipeline_s_precision_what_onnx_runtime_cannot(loa
     assert exported.card().parameter_bytes == plain.card().parameter_bytes
 
 
-def test_a_batch_that_comes_often_has_a_graph_of_its_own(loaded, plain, monkeypatch):
-    monkeypatch.setattr(runtimes, "PATIENCE", 3)
+def test_the_first_batches_have_graphs_of_their_own_after_a_call(loaded, plain):
     exported = loaded(Exported(runtime="openvino"))
     run = exported.pipeline.transformer.run
-    assert not run.own
-    for _ in range(2):
-        assert np.abs(pictures(plain, 4) - pictures(exported, 4)).max() <= 1
-    assert [shapes[0][0] for shapes in run.own] == [2 * 4]  # with its caption and without
+    for count in (4, 1, 3, 2, 4):
+        assert np.abs(pictures(plain, count) - pictures(exported, count)).max() <= 1
+    rows = [shapes[0][0] for shapes in run.own]
+    assert rows == [2 * 4, 2 * 1, 2 * 3]  # two steps each, with its caption and without
+
+
+def test_what_a_graph_was_not_made_for_is_refused(loaded):
+    exported = loaded(Exported(runtime="openvino"))
+    denoiser = exported.pipeline.transformer
+    given = {"timestep": torch.zeros(2), "return_dict": False}
+    given |= {"encoder_hidden_states": torch.zeros(2, 20, 32)}
+    with pytest.raises(ConfigError, match="and is called with"):
+        denoiser(torch.zeros(2, 8, 8, 8), **given, added_cond_kwargs={"resolution": 3})
+
+
+def test_exporting_leaves_parameters_as_they_were(loaded):
+    mixed = loaded(dtype="bfloat16")
+    kept = mixed.pipeline.transformer.proj_out.float()
+    before = kept.weight.detach().clone()
+    with exporting(mixed.pipeline.transformer):
+        assert dtype_of(mixed.pipeline.transformer) == torch.float32
+    assert kept.weight.dtype == torch.float32 and (kept.weight == before).all()
+    assert dtype_of(mixed.pipeline.transformer) == torch.bfloat16
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
