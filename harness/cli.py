@@ -31,7 +31,14 @@ FAULT = 70  # as sysexits.h has it: neither a failed check nor something to resu
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if any(text.startswith("-") or "=" not in text for text in rest) or (
+        rest and not hasattr(arguments, "overrides")
+    ):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # KEY=VALUE behind options, which argparse leaves over
+        arguments.overrides = [*arguments.overrides, *rest]
     try:
         return in_one_line(lambda: arguments.command(arguments))
     except BrokenPipeError:  # the reader has had enough: `un0bench claims | head`
@@ -327,7 +334,7 @@ def _human(arguments: argparse.Namespace) -> int:
     found = blind.read(arguments.bundle, arguments.answers)
     print(
         f"{found.candidate} was chosen over {found.baseline} in {found.chosen.estimate:.1%} of "
-        f"{found.chosen.n} answers (95% {found.chosen.low:.1%} to {found.chosen.high:.1%}) of "
+        f"{found.chosen.n} pairs (95% {found.chosen.low:.1%} to {found.chosen.high:.1%}) of "
         f"{found.files} people. Pictures that cannot be told apart come to 50%."
     )
     return 0

@@ -17,13 +17,14 @@ from PIL import Image
 
 from harness.errors import AssetError, Un0BenchError
 from harness.metrics.clip import Judge
+from harness.metrics.precision_recall import K
 from harness.metrics.reference import write_reference
 from suites.captioned import PICTURES, captioned
 
 __all__ = ["main"]
 
 BATCH = 64
-FEWEST = 2
+FEWEST = K + 1  # pictures, that each may have its neighbours
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -118,7 +118,7 @@ def _foreign(config: Any) -> Iterator[str]:
             todo += value.values()
         elif isinstance(value, list):
             todo += value
-        elif isinstance(value, str) and (re.match(r"\w+://", value) or "${" in value):
+        elif isinstance(value, str) and (re.match(r"\w+://|hub:", value) or "${" in value):
             yield value
 
 

@@ -33,7 +33,7 @@ from suites.proc.sets import to_jsonl
 __all__ = ["Asked", "stress"]
 
 SHIPPED = {"judge": "package:suites/proc/judge", "reference": "package:suites/proc/reference"}
-CLIP = "hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+CLIP = "hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # as the hub has it; its hash is kept
 DISAGREE = 0.25  # of prompts, where two systems' pictures are checked: a guess, and said as one
 POWER = 0.9
 LATENCY_S = 10.0  # single requests of the candidate
@@ -69,10 +69,19 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
         pair.append(f'system=["{asked.candidate}","{asked.baseline}"]')
     config = compose([*pair, *asked.overrides], name="stress")
     run = run_folder(config)
+    if run.exists() and not only_say:
+        raise ConfigError(f"{run} exists. Choose another name=..., or delete the folder.")
     suite = config["suite"]
-    size = suite["sizes"][suite["size"]]
+    size = suite["sizes"][inputs.known(suite["size"], suite["sizes"], "suite.size")]
+    if any(text.split("=")[0].endswith(".core") for text in asked.overrides):
+        raise ConfigError("core follows from the number of prompts; ask for more with --images.")
     size["core"] = max(1, math.ceil(len(own.prompts) * asked.images / (2 * size["pairs"])))
     judge = _judge(own, asked)
+    pictures = asked.reference or (asked.prompts if own.pictures and judge else None)
+    if pictures is not None and not pictures.is_dir():
+        raise AssetError(f"There is no folder {pictures}. Name one that holds pictures.")
+    if judge is not None and not only_say:
+        _resolved(judge)
     systems = [inputs.system(name, config["systems"][name]) for name in inputs.pair(config)]
     for line in _sensitivity(own, judged=judge is not None):
         say(line)
@@ -82,13 +91,10 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
     say(f"It will take about {_minutes(seconds + 2 * plan.idle_s)}, and some for the scores.")
     if only_say:
         return None
-    if run.exists():
-        raise ConfigError(f"{run} exists. Choose another name=..., or delete the folder.")
     beside = run.with_name(f"{run.name}.prompts.jsonl")
     bundle.write_bytes(beside, to_jsonl(own.prompts))
     suite["prompts"] = str(beside)
     suite["judge"] = judge
-    pictures = asked.reference or (asked.prompts if own.pictures and judge else None)
     if pictures is not None:
         suite["reference"] = str(_reference(pictures, judge, run.with_name(f"{run.name}.reference")))
     elif judge == SHIPPED["judge"]:
@@ -103,12 +109,20 @@ def _judge(own: Own, asked: Asked) -> str | None:
         if asked.reference is not None:
             raise ConfigError("--reference without a judge; what compares pictures is the judge.")
         return None
-    judge = asked.judge or (SHIPPED["judge"] if own.checkable else CLIP)
+    return asked.judge or (SHIPPED["judge"] if own.checkable else CLIP)
+
+
+def _resolved(judge: str) -> None:
+    """Raises AssetError where there is no such network, which scoring would find out too late."""
     try:
-        assets.resolve(judge)
+        folder = assets.resolve(judge)
     except AssetError as error:
         raise AssetError(f"{error} Or leave pictures unscored with --judge none.") from None
-    return judge
+    if not (folder / "open_clip_model.safetensors").is_file():
+        raise AssetError(
+            f"No open_clip_model.safetensors in {folder}. Name a folder as open_clip saves one, or "
+            "leave pictures unscored with --judge none."
+        )
 
 
 # Before it starts --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ not tell. `read` says what the answers come to.
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import io
@@ -14,17 +15,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from harness import bundle
 from harness.errors import InputError
 from harness.records import Evidence
-from harness.stats import Interval, clopper_pearson
+from harness.metrics.summary import share_interval
+from harness.stats import Interval
 from reports.costs import scored_core
 from reports.gallery import Picture, picture
-from reports.html import data_uri, environment
+from reports.html import environment
 
 __all__ = ["PAGE", "Answers", "read", "render"]
 
-PAGE, PAIRS = "blind.html", 60
+PAGE, PAIRS, LARGEST = "blind.html", 60, 512
 FIELDS = ("pair", "choice", "bundle")
 
 
@@ -39,7 +43,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """How often the candidate's picture was chosen, with exact bounds; `alike` were the same."""
+    """How often the candidate's picture was chosen, over pairs, with their interval."""
 
     candidate: str
     baseline: str
@@ -50,7 +54,7 @@ class Answers:
 def render(run: Path, count: int = PAIRS) -> str:
     """The page. Raises InputError where the pictures were left out."""
     templates = environment(html=True)
-    templates.globals["data_uri"] = data_uri
+    templates.globals["data_uri"] = _data_uri
     digest = bundle.manifest_digest(run)
     found = _pairs(run, bundle.evidence(run), digest)[:count]
     return templates.get_template("blind.html.j2").render(pairs=found, digest=digest)
@@ -60,7 +64,9 @@ def read(run: Path, files: Sequence[Path]) -> Answers:
     """What people chose. Raises InputError naming file and line of an answer that is none."""
     evidence, digest = bundle.evidence(bundle.unchanged(run)), bundle.manifest_digest(run)
     pairs = {pair.number: pair for pair in _pairs(run, evidence, digest)}
-    chosen = asked = 0
+    told: dict[int, list[float]] = {}
+    if len({path.read_bytes() for path in files if path.is_file()}) < len(files):
+        raise InputError("A file of answers stands twice, or is missing. Name each once.")
     for path in files:
         for line, row in _rows(path):
             if row.get("bundle") != digest:
@@ -68,16 +74,27 @@ def read(run: Path, files: Sequence[Path]) -> Answers:
             number, choice = row.get("pair") or "", row.get("choice")
             if not number.isdecimal() or int(number) not in pairs or choice not in ("0", "1"):
                 raise InputError(f"{path}:{line}: no answer; take the file as the page wrote it.")
-            asked += 1
-            chosen += pairs[int(number)].sides[int(choice)].system == evidence.candidate
-    if not asked:
+            ours = pairs[int(number)].sides[int(choice)].system == evidence.candidate
+            told.setdefault(int(number), []).append(float(ours))
+    if not told:
         raise InputError(f"{', '.join(map(str, files))}: no answers in them.")
     return Answers(
         candidate=evidence.candidate,
         baseline=evidence.baseline,
-        chosen=clopper_pearson(chosen, asked),
+        chosen=share_interval([sum(some) / len(some) for some in told.values()]),
         files=len(files),
     )
+
+
+def _data_uri(drawn: Picture) -> str:
+    """A picture as PNG, at most LARGEST px: of both systems alike."""
+    assert drawn.path is not None
+    with Image.open(drawn.path) as opened:
+        whole = opened.convert("RGB")
+    whole.thumbnail((LARGEST, LARGEST))
+    sink = io.BytesIO()
+    whole.save(sink, "PNG")
+    return "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode()
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:

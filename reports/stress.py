@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy import stats
+
 from harness import bundle
 from harness.metrics.summary import Table, share_interval
 from harness.ratio import measured_ratio
@@ -25,6 +28,7 @@ __all__ = ["PAGES", "SUITE", "render"]
 
 PAGES = ("stress.html", "stress.md")
 SUITE = "own"  # whose audits have this page
+FEWEST = 5  # prompts of a category, under which nothing is said to be beyond chance
 SHOWN = 8  # prompts of each side that are shown
 WORDS = {
     "verified": "pictures that show what was asked",
@@ -140,10 +144,17 @@ def _lines(
         for name, rows in found.items()
         if len(rows) > 1
     }
-    twice = [2 * min(one.p_inferior, 1 - one.p_inferior) for one in tested.values()]
+    twice = [_two_sided(list(found[name].values())) for name in tested]
     adjusted = dict(zip(tested, holm(twice), strict=True))
     order = sorted(found, key=lambda name: (name not in tested, _mean(tested.get(name)), name))
     return tuple(_line(table, metric, name, found[name], adjusted.get(name)) for name in order)
+
+
+def _two_sided(differences: Sequence[float]) -> float:
+    """Of a t test that the mean is 0; 1 where there is too little to test, or nothing differs."""
+    if len(differences) < FEWEST or not np.std(differences):
+        return 1.0
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
 def _mean(one: NonInferiority | None) -> float:
@@ -173,7 +184,7 @@ def _line(
     outcome, words = "inconclusive", "no difference that so many prompts could show"
     if result.clusters_to_decide and result.clusters_to_decide > len(rows):
         words += f"; about {result.clusters_to_decide:,} would, if it is as large as it seems"
-    if p is not None and p <= ALPHA * 2:
+    if p is not None and p <= 2 * ALPHA:
         outcome = "refuted" if result.estimate < 0 else "supported"
         words = "worse, beyond chance" if result.estimate < 0 else "better, beyond chance"
     return Line(
@@ -227,21 +238,22 @@ def _answer(
         texts.append(f"What they cost cannot be compared: {measured.reason}")
     else:
         ends = numbers.interval(measured.ratio.low, measured.ratio.high, "times")
+        less = measured.ratio.estimate >= 1
         texts.append(
-            f"{candidate} needs {numbers.ratio(measured.ratio.estimate)} less processor time a "
-            f"picture than {baseline} {ends}." + (f" {measured.reason}" if measured.reason else "")
+            f"{baseline} takes {numbers.ratio(measured.ratio.estimate)} the processor time of "
+            f"{candidate} for a picture {ends}"
+            + ("." if less else ": the candidate is the dearer one.")
+            + (f" {measured.reason}" if measured.reason else "")
         )
     if len(rows) < 2:
-        texts.append("How well they draw could not be compared: no judge scored both.")
+        texts.append("How well they draw could not be compared: not every picture has a score.")
         return tuple(texts)
     result = non_inferiority(list(rows.values()), 0.0)
     low, high = result.low, result.high
     ends = numbers.interval(*_scaled(metric, low, high), _unit(metric))
-    told = "as well, as far as these prompts can show" if low <= 0 <= high else "better"
-    told = "worse" if high < 0 else told
-    texts.append(
-        f"It draws them {told}: {_written(metric, result.estimate)} {ends} in {WORDS[metric]}."
-    )
+    told = "no difference that these prompts could show" if low <= 0 <= high else "it draws better"
+    told = "it draws worse" if high < 0 else told
+    texts.append(f"In {WORDS[metric]}: {told}, {_written(metric, result.estimate)} {ends}.")
     return tuple(texts)
 
 

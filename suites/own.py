@@ -34,6 +34,7 @@ NAMES = {  # of columns, in the order they are looked for
     "category": ("category", "group", "domain", "topic", "class"),
     "id": ("id", "prompt_id"),
 }
+DELIMITERS = ",;\t"
 SHOWN = 5  # lines of one kind that a remark names
 UNSORTED = "all prompts"  # the category of prompts that have none
 Row = tuple[int, Mapping[str, Any]]  # its line, and its fields
@@ -70,6 +71,8 @@ def read_own(path: Path, columns: Mapping[str, str] | None = None) -> Own:
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: prompts are read from .csv, .jsonl or .txt files, or a folder.")
     rows = list(readers[path.suffix.lower()](path, _decoded(path)))
+    if not rows:
+        raise InputError(f"{path} holds no prompts. Write one a line, or head a column `text`.")
     names = list(dict.fromkeys(name for _, fields in rows for name in fields))
     return _made(path, "line", rows, _columns(path, names, columns or {}))
 
@@ -168,7 +171,11 @@ def _decoded(path: Path) -> str:
 
 def _csv(path: Path, text: str) -> Iterator[Row]:
     head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
+    if not any(mark in head for mark in DELIMITERS):
+        lines = enumerate(text.splitlines()[1:], start=2)
+        yield from ((line, {head.strip().strip('"'): raw.strip().strip('"')}) for line, raw in lines)
+        return
+    delimiter = max(DELIMITERS, key=head.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for row in reader:
