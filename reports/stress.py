@@ -15,11 +15,10 @@ from scipy import stats
 
 from harness import bundle
 from harness.metrics.summary import Table, share_interval
-from harness.ratio import measured_ratio
 from harness.records import Evidence
 from harness.stats import ALPHA, NonInferiority, cluster_interval, holm, non_inferiority
 from reports import numbers
-from reports.costs import scored_core
+from reports.costs import factors, scored_core
 from reports.gallery import Picture, picture, verified_requests
 from reports.html import data_uri, environment
 from reports.markdown import escape
@@ -227,24 +226,33 @@ def _written(metric: str, difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "\u2212")
 
 
+def _cheaper(evidence: Evidence) -> list[str]:
+    """Joules of the node and processor time, where they were read; else why not."""
+    candidate, baseline = evidence.candidate, evidence.baseline
+    shown = [factor for factor in factors(evidence) if factor.what in ("node", "processor time")]
+    texts = []
+    for factor in (factor for factor in shown if factor.estimate is not None):
+        times = factor.estimate or 1.0
+        low, high = factor.low, factor.high
+        dear, cheap = baseline, candidate
+        if times < 1:
+            dear, cheap = candidate, baseline
+            times = 1 / times
+            low, high = (None if end is None else 1 / end for end in (factor.high, factor.low))
+        what = "processor time" if factor.what != "node" else f"energy ({factor.method})"
+        ends = numbers.interval(low, high, "times")
+        texts.append(f"A picture of {dear} takes {numbers.ratio(times)} the {what} of {cheap} {ends}.")
+    if not texts:
+        why = shown[-1].reason if shown else "nothing was measured"
+        texts.append(f"What they cost cannot be compared: {why}")
+    return texts
+
+
 def _answer(
     evidence: Evidence, metric: str, rows: Mapping[str, float], prompts: int
 ) -> tuple[str, ...]:
     """What it comes to, in plain sentences."""
-    candidate, baseline = evidence.candidate, evidence.baseline
-    measured = measured_ratio(evidence, None)
-    texts = [f"{prompts} prompts were drawn by both."]
-    if measured.ratio is None:
-        texts.append(f"What they cost cannot be compared: {measured.reason}")
-    else:
-        ends = numbers.interval(measured.ratio.low, measured.ratio.high, "times")
-        less = measured.ratio.estimate >= 1
-        texts.append(
-            f"{baseline} takes {numbers.ratio(measured.ratio.estimate)} the processor time of "
-            f"{candidate} for a picture {ends}"
-            + ("." if less else ": the candidate is the dearer one.")
-            + (f" {measured.reason}" if measured.reason else "")
-        )
+    texts = [f"{prompts} prompts were drawn by both.", *_cheaper(evidence)]
     if len(rows) < 2:
         texts.append("How well they draw could not be compared: not every picture has a score.")
         return tuple(texts)

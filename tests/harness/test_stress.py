@@ -41,7 +41,7 @@ def test_every_prompt_is_asked_and_the_page_says_what_came_of_it(run):
     told = (run / "stress.md").read_text()
     assert "24 prompts in 2 categories (text from prompt, category from topic)." in page
     assert "has no text and was left out" in page
-    assert "renderer takes" in page and "the processor time of redrawn-cosine" in page
+    assert "the processor time of" in page and "the energy (modelled) of" in page
     assert "| flat |" in told and "| deep |" in told and "Drawn worse by redrawn-cosine" in told
     assert page.count("data:image/png") >= 2
 
