@@ -259,8 +259,9 @@ def _answer(
     result = non_inferiority(list(rows.values()), 0.0)
     low, high = result.low, result.high
     ends = numbers.interval(*_scaled(metric, low, high), _unit(metric))
-    told = "no difference that these prompts could show" if low <= 0 <= high else "it draws better"
-    told = "it draws worse" if high < 0 else told
+    ours = evidence.candidate
+    told = "no difference that these prompts could show" if low <= 0 <= high else f"{ours} has more"
+    told = f"{ours} has less" if high < 0 else told
     texts.append(f"In {WORDS[metric]}: {told}, {_written(metric, result.estimate)} {ends}.")
     return tuple(texts)
 
