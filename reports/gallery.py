@@ -11,10 +11,10 @@ from harness import bundle
 from harness.records import Evidence
 from reports.costs import scored_core
 
-__all__ = ["Exhibit", "Picture", "gallery", "picture", "verified_requests"]
+__all__ = ["EMBEDDED", "Exhibit", "Picture", "gallery", "picture", "verified_requests"]
 
 Row = dict[str, Any]
-PER_CATEGORY = 4
+EMBEDDED = 200  # requests whose pictures a page holds itself; of others it names the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,37 +37,38 @@ class Exhibit:
     seed: int
     pictures: tuple[Picture, ...]
 
+    @property
+    def shown_by(self) -> str:
+        """For each picture 1 where it shows what was asked, 0 where not, - where nobody checked."""
+        marks = {True: "1", False: "0", None: "-"}
+        return "".join(marks[picture.verified] for picture in self.pictures)
+
 
 def gallery(
     root: Path, evidence: Evidence, systems: Sequence[str]
-) -> tuple[tuple[tuple[str, tuple[Exhibit, ...]], ...], str]:
-    """The first core requests of each category, prompts distinct, side by side."""
+) -> tuple[tuple[Exhibit, ...], str]:
+    """Every core request of the candidate, side by side, in the order they were asked."""
     rows = {(r["system"], r["prompt_id"], r["seed"]): r for r in scored_core(evidence)}
     verified = verified_requests(evidence)
-    chosen: dict[str, dict[str, Exhibit]] = {}
-    available = 0
-    for (system, prompt_id, seed), row in rows.items():
-        if system != evidence.candidate:
-            continue
-        available += 1
-        prompt = evidence.prompts[prompt_id]
-        kept = chosen.setdefault(prompt.category, {})
-        if prompt_id in kept or len(kept) >= PER_CATEGORY:
-            continue
-        pictures = tuple(
-            picture(root, other, rows[other, prompt_id, seed], verified)
-            for other in systems
-            if (other, prompt_id, seed) in rows
+    exhibits = tuple(
+        Exhibit(
+            category=evidence.prompts[prompt].category,
+            prompt=evidence.prompts[prompt].text,
+            seed=seed,
+            pictures=tuple(
+                picture(root, other, rows[other, prompt, seed], verified)
+                for other in systems
+                if (other, prompt, seed) in rows
+            ),
         )
-        kept[prompt_id] = Exhibit(
-            category=prompt.category, prompt=prompt.text, seed=row["seed"], pictures=pictures
-        )
-    shown = sum(len(kept) for kept in chosen.values())
-    note = (
-        f"{shown} of {available} core requests: the first of each category, in the order they "
-        "were asked, nothing picked. All images are in the bundle's folder images/."
+        for system, prompt, seed in rows
+        if system == evidence.candidate
     )
-    return tuple((name, tuple(kept.values())) for name, kept in chosen.items()), note
+    note = (
+        f"All {len(exhibits)} core requests, in the order they were asked, nothing picked. The "
+        "pictures are in the bundle's folder images/."
+    )
+    return exhibits, note
 
 
 def verified_requests(evidence: Evidence) -> dict[tuple[str, int], bool]:

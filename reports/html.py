@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from reports import figures, numbers
-from reports.gallery import Picture
+from reports.gallery import EMBEDDED, Picture
 from reports.roofline import rooflines
 from reports.view import DISTRIBUTION, SCOPE, View, read_view
 
@@ -63,5 +63,5 @@ def render(bundle_dir: Path) -> str:
     templates.globals["data_uri"] = data_uri
     view = read_view(Path(bundle_dir))
     return templates.get_template("report.html.j2").render(
-        view=view, plots=_plots(view), scope=SCOPE, tables=DISTRIBUTION
+        view=view, plots=_plots(view), scope=SCOPE, tables=DISTRIBUTION, embedded=EMBEDDED
     )

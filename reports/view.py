@@ -108,7 +108,7 @@ class View:
     void: tuple[tuple[str, str], ...]
     remarks: tuple[tuple[str, str], ...]
     cards: tuple[Row, ...]
-    gallery: tuple[tuple[str, tuple[Exhibit, ...]], ...]
+    gallery: tuple[Exhibit, ...]
     gallery_note: str
     meter: tuple[Row, ...]
     metering: str
