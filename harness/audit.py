@@ -31,6 +31,7 @@ from harness.ceilings import ceilings
 from harness.child import build
 from harness.draw import Draws
 from harness.errors import AuditStopped, ConfigError, InputError, Interrupted, MeterUnavailable
+from harness.evidence import read_evidence
 from harness.footprint import tariff
 from harness.journal import Journal
 from harness.judge import derive
@@ -310,7 +311,7 @@ def _score(run: Path, told: Progress) -> None:
 def _judge(run: Path, told: Progress) -> None:
     with told.stage("judge", 1) as stage:
         claims = load_claims_file(run / "claims.yaml")
-        scores, verdicts = derive(bundle.evidence(run), claims)
+        scores, verdicts = derive(read_evidence(run), claims)
         bundle.write_table(run, "scores", bundle.score_rows(scores))
         bundle.write_json(run / "verdicts.json", bundle.verdict_rows(verdicts))
         stage.advance()

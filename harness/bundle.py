@@ -15,7 +15,7 @@ import io
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,13 @@ from PIL import Image
 from harness import assets
 from harness.errors import AuditStopped, InputError
 from harness.plain_yaml import PlainLoader, dumped
-from harness.records import SCHEMA_VERSION, Boundary, Evidence, Prompt, Score, Verdict
+from harness.records import SCHEMA_VERSION, Prompt, Score, Verdict
 
 __all__ = [
     "OUTSIDE",
     "REFERENCE",
     "SCHEMAS",
     "disk",
-    "evidence",
     "features_name",
     "file_hashes",
     "hashes_as",
@@ -44,7 +43,6 @@ __all__ = [
     "kept_file",
     "left_to_package",
     "manifest_digest",
-    "read_features",
     "read_image",
     "read_json",
     "read_manifest",
@@ -343,15 +341,6 @@ def read_image(path: Path) -> np.ndarray:
     raise InputError(f"{path} would unpack to more than {MAX_PIXELS:,} pixels, which are not read.")
 
 
-def read_features(run: Path, system: str) -> np.ndarray | None:
-    """Rows of one system, or None where none were made."""
-    path = run / "features" / f"{features_name(system)}.npy"
-    if not path.is_file():
-        return None
-    # mapped first: a header that promises more than the file holds is refused
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-
-
 def unchanged(run: Path) -> Path:
     """The bundle itself; InputError, naming the file, where one is not as the manifest has it.
 
@@ -394,11 +383,6 @@ def left_to_package(run: Path, name: str) -> Path | None:
     return next((path for path in copies if sha256_file(path) == stated), None)
 
 
-def _reference(run: Path) -> np.ndarray | None:
-    shipped = left_to_package(run, REFERENCE)
-    return np.load(shipped, allow_pickle=False) if shipped else read_features(run, "reference")
-
-
 def read_prompts(run: Path) -> dict[str, Prompt]:
     """Prompts by id. Raises InputError where the file is not the one that was written."""
     path = kept_file(run, PROMPTS)
@@ -409,64 +393,6 @@ def read_prompts(run: Path) -> dict[str, Prompt]:
         raise InputError(f"{path} is missing. Is {run} a finished bundle?") from None
     except (ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path} cannot be read: {error}. The bundle was edited or cut.") from None
-
-
-def evidence(run: Path) -> Evidence:
-    """All that verdicts are computed from, read back from the files.
-
-    Raises InputError for files that are missing or hold something else than a bundle does.
-    """
-    try:
-        return _evidence(run)
-    except (LookupError, TypeError, ValueError, AttributeError, OSError, EOFError) as error:
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise InputError(
-            f"{run} cannot be read ({told}). The bundle was edited or cut; un0bench verify {run} "
-            "names every difference."
-        ) from error
-
-
-def _evidence(run: Path) -> Evidence:
-    config = read_yaml(run / "config.yaml")
-    requests = read_table(run, "requests")
-    systems = dict.fromkeys(row["system"] for row in requests)
-    items = read_table(run, "items")
-    features = {name: _by_request(run, name, requests, items) for name in systems}
-    machine = read_json(run / "environment.json")
-    boundaries = tuple(
-        Boundary(**{**row, "patterns": tuple(row["patterns"])}) for row in machine["boundaries"]
-    )
-    return Evidence(
-        candidate=config["candidate"],
-        baseline=config["baseline"],
-        windows=read_table(run, "windows"),
-        requests=requests,
-        items=items,
-        prompts=read_prompts(run),
-        features={name: rows for name, rows in features.items() if rows is not None},
-        reference=_reference(run),
-        cards={path.stem: read_json(path) for path in sorted((run / "cards").glob("*.json"))},
-        boundaries=boundaries,
-        settings={**read_json(run / "settings.json")},
-        work={path.stem: read_json(path) for path in sorted((run / "work").glob("*.json"))},
-    )
-
-
-def _by_request(
-    run: Path, system: str, requests: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]]
-) -> np.ndarray | None:
-    """Features float32 [requests of a system, d], NaN where no image was scored."""
-    found = read_features(run, system)
-    rows = [row["request"] for row in requests if row["system"] == system]
-    if found is None or len(found) == len(rows):
-        return None if found is None else found.astype(np.float32)
-    scored = {i["request"] for i in items if (i["system"], i["metric"]) == (system, "clip")}
-    at = [index for index, request in enumerate(rows) if request in scored]
-    if len(at) != len(found):
-        raise ValueError(f"{len(found)} rows of features of {system}, {len(at)} images scored")
-    spread = np.full((len(rows), *found.shape[1:]), np.nan, np.float32)
-    spread[at] = found
-    return spread
 
 
 def score_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:

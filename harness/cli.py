@@ -202,7 +202,7 @@ def _share(ends: tuple[float, float, float] | None) -> str:
 def _convert(arguments: argparse.Namespace) -> int:
     bundle = importlib.import_module("harness.bundle")
     machine = bundle.read_json(bundle.unchanged(arguments.bundle) / "environment.json")
-    evidence = bundle.evidence(arguments.bundle)
+    evidence = importlib.import_module("harness.evidence").read_evidence(arguments.bundle)
     rows = importlib.import_module("harness.convert").convert(evidence, machine, arguments.schema)
     print(json.dumps(rows, indent=1))
     return 0

@@ -19,6 +19,7 @@ from scipy import stats
 from harness import bundle, environment
 from harness.attribute import mean_per_image, windows_of
 from harness.errors import InputError
+from harness.evidence import read_evidence
 from harness.judge import request_seconds
 from harness.metrics.endpoints import compare as endpoint_of
 from harness.metrics.summary import Table
@@ -91,7 +92,7 @@ class Figure:
 def read_audit(run: Path) -> Audit:
     """Raises InputError where the folder is no finished bundle, or one that was edited."""
     manifest = bundle.read_manifest(bundle.unchanged(run))
-    evidence = bundle.evidence(run)
+    evidence = read_evidence(run)
     counted = {r["window"] for r in evidence.windows if r["kind"] == "block" and not r["void"]}
     return Audit(
         path=run,

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness import bundle, environment
 from harness.errors import InputError
+from harness.evidence import read_evidence
 from harness.ratio import measured_ratio
 from harness.records import Evidence
 from harness.stats import ALPHA, Ratio
@@ -81,7 +82,7 @@ def _step(
 
 def _read(run: Path) -> tuple[Evidence, Ratio]:
     bundle.unchanged(run)
-    evidence = bundle.evidence(run)
+    evidence = read_evidence(run)
     found = measured_ratio(evidence, None)
     if found.ratio is None or not found.admissible:
         raise InputError(f"{run} has no ratio of processor time that decides: {found.reason}")

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from harness import bundle
 from harness.errors import InputError
+from harness.evidence import read_evidence
 from harness.judge import derive
 from harness.metrics.verified import Verified
 from harness.records import Request
@@ -122,7 +123,7 @@ def _prompts(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 def _derived(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
     """Scores and verdicts from the rows."""
-    scores, verdicts = derive(bundle.evidence(run), load_claims_file(run / "claims.yaml"))
+    scores, verdicts = derive(read_evidence(run), load_claims_file(run / "claims.yaml"))
     stated = {_key(row): row for row in bundle.read_table(run, "scores")}
     derived = {_key(row): row for row in bundle.score_rows(scores)}
     for key in sorted(set(stated) | set(derived)):

@@ -13,6 +13,7 @@ from typing import Any
 from harness import bundle
 from harness.attribute import mean_per_image
 from harness.errors import InputError
+from harness.evidence import read_evidence
 from harness.ratio import measured_ratio
 from harness.records import Evidence
 from harness.traffic import traffic
@@ -110,7 +111,7 @@ def read(root: Path) -> Series:
         if one["folder"] not in told["digests"]:
             missing.append(one["folder"])
             continue
-        evidence = bundle.evidence(run)
+        evidence = read_evidence(run)
         here = str(evidence.settings.get("machine", ""))
         if machine and here != machine:
             raise InputError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import bundle, stats
+from harness.evidence import read_evidence
 from harness.footprint import footprints
 from harness.judge import request_seconds
 from harness.records import Evidence
@@ -120,7 +121,7 @@ class View:
 def read_view(root: Path) -> View:
     """Read a closed bundle; InputError where it is none."""
     manifest = bundle.read_manifest(root)
-    evidence = bundle.evidence(root)
+    evidence = read_evidence(root)
     scores = bundle.read_table(root, "scores")
     claims = {c.id: c for c in load_claims_file(root / "claims.yaml")}
     environment = bundle.read_json(root / "environment.json")

@@ -14,6 +14,7 @@ import pytest
 from toy_audits import PAIR, SMALL, toys
 
 from harness import audit, bundle, cli, inputs, scoring
+from harness.evidence import read_evidence
 from harness.measure import AGAIN
 from harness.metrics.reference import Reference
 from harness.metrics.summary import Table
@@ -72,7 +73,7 @@ def test_as_many_fillers_are_drawn_as_core_and_all_are_hashed(finished):
 def test_work_is_counted_and_a_system_that_cannot_be_is_audited_all_the_same(tmp_path):
     more = ["name=w", "work=true"]
     assert cli.main(toys(tmp_path, candidate="TellsNothing", more=more)) == 0
-    work = bundle.evidence(tmp_path / "w").work
+    work = read_evidence(tmp_path / "w").work
     assert work["a"]["reason"] == "it failed while its work was counted; see a.log"
     assert work["b"]["counted"] is None
     assert work["b"]["reason"] == "the system does not run torch"
@@ -292,7 +293,7 @@ def test_the_published_cosines_of_the_reference_scale_the_clip_margin(copy, monk
     config["suite"]["reference"] = str(copy)
     bundle.write_yaml(copy / "config.yaml", config)
     scoring.score(copy)
-    assert Table(bundle.evidence(copy)).clip_levels == (0.7, 0.1)
+    assert Table(read_evidence(copy)).clip_levels == (0.7, 0.1)
 
 
 def test_own_claims_without_a_last_line_break_stand_beside_shipped_ones(tmp_path):

@@ -8,6 +8,7 @@ from made_evidence import NODE, evidence
 from toy_audits import toys
 
 from harness import bundle, cli
+from harness.evidence import read_evidence
 from harness.load import UTILISED, at, checks, loads, points
 from harness.verify import verify
 from reports.rates import rates, rates_checked
@@ -115,7 +116,7 @@ def test_an_audit_with_a_load_curve_has_its_windows_and_goes_on_without_them_twi
         for system in ("a", "b")
         for kind, batch in (("batch", 1), ("batch", 4), ("batch", 16), ("open", 1), ("open", 16))
     ]
-    evidence_ = bundle.evidence(tmp_path / "l")
+    evidence_ = read_evidence(tmp_path / "l")
     node = next(b for b in evidence_.boundaries if b.name == "node")
     assert not loads(evidence_, node)  # the toy meter reads a processor and no memory
     device = replace(node, patterns=("cpu",))

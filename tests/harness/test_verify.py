@@ -10,6 +10,7 @@ from toy_audits import toys
 from harness import assets, bundle, cli, inputs
 from harness.bundle import REFERENCE
 from harness.errors import ConfigError, InputError
+from harness.evidence import read_evidence
 from harness.verify import verify
 from suites.proc.sets import sealed_set, to_jsonl
 
@@ -170,12 +171,12 @@ def test_features_have_a_row_for_every_image_that_was_scored(copy):
         items.append({"request": request, "system": "null", "metric": "clip", "value": 0.5})
     bundle.write_table(copy, "items", items)
     bundle.write_features(copy, "null", np.eye(2, 8))
-    spread = bundle.evidence(copy).features["null"]
+    spread = read_evidence(copy).features["null"]
     assert spread.shape == (len(asked), 8)
     assert (spread[1:3] == np.eye(2, 8)).all() and np.isnan(np.delete(spread, [1, 2], 0)).all()
     bundle.write_features(copy, "null", np.eye(3, 8))
     with pytest.raises(InputError, match="3 rows of features of null, 2 images scored"):
-        bundle.evidence(copy)
+        read_evidence(copy)
 
 
 def test_a_sealed_set_is_drawn_from_its_nonce_and_no_other_passes_for_it(tmp_path):

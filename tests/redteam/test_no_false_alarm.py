@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import bundle
+from harness.evidence import read_evidence
 from harness.metrics.conduct import elsewhere_differs, filler_differs, hurried, seeds_ignored
 from harness.metrics.summary import Table
 from harness.ratio import measured_ratio
@@ -20,7 +20,7 @@ KEPT = sorted(path.parent for folder in FOLDERS for path in folder.glob("*/manif
 
 @pytest.mark.parametrize("run", KEPT, ids=lambda run: run.name)
 def test_no_check_for_a_cheat_fires_on_an_honest_audit(run):
-    found = bundle.evidence(run)
+    found = read_evidence(run)
     table = Table(found)
     for system in (found.candidate, found.baseline):
         for check in (seeds_ignored, filler_differs, elsewhere_differs, hurried):

@@ -18,6 +18,7 @@ from PIL import Image
 
 from harness import bundle
 from harness.boundaries import boundaries_of
+from harness.evidence import read_evidence
 from harness.judge import derive
 from suites.claims import claims_bytes, load_claims
 from suites.proc import render, scene
@@ -303,7 +304,7 @@ def write_sample(
         features = rng.standard_normal((count, 4)).astype(np.float32) + np.float32(shift)
         bundle.write_features(root, name, features)
     bundle.write_features(root, "reference", rng.standard_normal((500, 4)).astype(np.float16))
-    scores, verdicts = derive(bundle.evidence(root), load_claims(CLAIMS))
+    scores, verdicts = derive(read_evidence(root), load_claims(CLAIMS))
     bundle.write_table(root, "scores", bundle.score_rows(scores))
     bundle.write_json(root / "verdicts.json", bundle.verdict_rows(verdicts))
     facts = {"created": "2026-11-20T12:00:00+00:00", "un0bench_version": "0.1.0"}

@@ -9,6 +9,7 @@ such draws without any that came before. Writes choice-cache.json beside the shi
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -64,7 +65,10 @@ def main(path: Path = FOLDER / "training" / "choice-cache.json", count: int | No
 
 
 def streams(published: Sequence[Prompt]) -> dict[str, list[Prompt]]:
-    """Requests in the order they are asked, as many in each stream."""
+    """Requests in the order they are asked, as many in each stream; each has an id of its own.
+
+    So each has a seed of its own, and a picture shown again is another one than would be drawn.
+    """
     rng, n = np.random.default_rng(0), len(published) * REPEATED
     order = rng.permutation(np.tile(np.arange(len(published)), REPEATED))
     ranks = 1 / np.arange(1, len(published) + 1) ** EXPONENT
@@ -73,19 +77,23 @@ def streams(published: Sequence[Prompt]) -> dict[str, list[Prompt]]:
     distinct: dict[str, Prompt] = {}
     while len(distinct) < n:
         distinct |= {prompt.text: prompt for prompt in _fresh(rng, n)}
-    return {
+    found = {
         "published": [published[i] for i in order],
         "zipf": [published[i] for i in popular],
         "diverse": _fresh(rng, n),
         "distinct": list(distinct.values())[:n],
+    }
+    return {
+        name: [dataclasses.replace(p, id=f"{name}-{i}") for i, p in enumerate(stream)]
+        for name, stream in found.items()
     }
 
 
 def _fresh(rng: np.random.Generator, n: int) -> list[Prompt]:
     specs, texts = draw_batch(rng, n)
     return [
-        Prompt(id=f"fresh-{i}", text=text, category=str(spec["category"]), spec=spec)
-        for i, (spec, text) in enumerate(zip(specs, texts, strict=True))
+        Prompt(id="", text=text, category=str(spec["category"]), spec=spec)
+        for spec, text in zip(specs, texts, strict=True)
     ]
 
 
@@ -101,7 +109,8 @@ def _hit_rate(un0: Un0, texts: Sequence[str], size: int) -> float:
 def _pictures(asked: dict[str, list[Prompt]]) -> dict[str, Any]:
     """Pictures of `un0`, shown again to whoever asks for something like it.
 
-    `shown` is the share that were not drawn anew; `verified` of all answers.
+    `shown` is the share that were not drawn anew; `verified` of all answers. Both without emblems,
+    each of which is one fixed picture.
     """
     rng, found = np.random.default_rng(1), dict[str, Any]()
     words = Words(list(dict.fromkeys(draw_batch(rng, LOGGED)[1])))
@@ -110,13 +119,14 @@ def _pictures(asked: dict[str, list[Prompt]]) -> dict[str, Any]:
     for name, stream in asked.items():
         pictures = drawn(system, stream)
         found[f"{name}, drawn"] = {"shown": 0.0, "verified": _share(stream, pictures)}
+        pooled = np.array([prompt.category != "emblem" for prompt in stream])
         near = words.captions([prompt.text for prompt in stream])
         alike = (near @ near.T).toarray()
         for least in ALIKE:
             for size in SIZES:
                 took = nearest(alike, least, size)
                 found[f"{name}, cosine {least} of {size} pictures"] = {
-                    "shown": round(float(np.mean(took != np.arange(len(took)))), 4),
+                    "shown": round(float(np.mean((took != np.arange(len(took)))[pooled])), 4),
                     "verified": _share(stream, [pictures[i] for i in took]),
                 }
     return {"bytes_a_picture": 3 * 64 * 64, **found}
