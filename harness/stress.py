@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from scipy import stats
 
@@ -96,7 +95,9 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
     suite["prompts"] = str(beside)
     suite["judge"] = judge
     if pictures is not None:
-        suite["reference"] = str(_reference(pictures, judge, run.with_name(f"{run.name}.reference")))
+        suite["reference"] = str(
+            _reference(pictures, judge, run.with_name(f"{run.name}.reference"))
+        )
     elif judge == SHIPPED["judge"]:
         suite["reference"] = SHIPPED["reference"]
     config["own"] = {"file": asked.prompts.name, "remarks": list(own.remarks)}
@@ -140,7 +141,10 @@ def _sensitivity(own: Own, *, judged: bool) -> list[str]:
     if len(counts) > 1:
         shown |= dict(sorted(counts.items(), key=lambda item: item[1])[:SAMPLED])
     if own.checkable:
-        told = [f"{100 * z * math.sqrt(DISAGREE / n):.0f} points over {name} ({n})" for name, n in shown.items()]
+        told = [
+            f"{100 * z * math.sqrt(DISAGREE / n):.0f} points over {name} ({n})"
+            for name, n in shown.items()
+        ]
         return [
             f"A difference in right pictures is seen nine times in ten from {', '.join(told)} on, if "
             f"the two disagree in {DISAGREE:.0%} of prompts."

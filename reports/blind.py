@@ -19,8 +19,9 @@ from PIL import Image
 
 from harness import bundle
 from harness.errors import InputError
-from harness.records import Evidence
+from harness.evidence import read_evidence
 from harness.metrics.summary import share_interval
+from harness.records import Evidence
 from harness.stats import Interval
 from reports.costs import scored_core
 from reports.gallery import Picture, picture
@@ -56,13 +57,13 @@ def render(run: Path, count: int = PAIRS) -> str:
     templates = environment(html=True)
     templates.globals["data_uri"] = _data_uri
     digest = bundle.manifest_digest(run)
-    found = _pairs(run, bundle.evidence(run), digest)[:count]
+    found = _pairs(run, read_evidence(run), digest)[:count]
     return templates.get_template("blind.html.j2").render(pairs=found, digest=digest)
 
 
 def read(run: Path, files: Sequence[Path]) -> Answers:
     """What people chose. Raises InputError naming file and line of an answer that is none."""
-    evidence, digest = bundle.evidence(bundle.unchanged(run)), bundle.manifest_digest(run)
+    evidence, digest = read_evidence(bundle.unchanged(run)), bundle.manifest_digest(run)
     pairs = {pair.number: pair for pair in _pairs(run, evidence, digest)}
     told: dict[int, list[float]] = {}
     if len({path.read_bytes() for path in files if path.is_file()}) < len(files):

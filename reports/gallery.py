@@ -80,9 +80,7 @@ def verified_requests(evidence: Evidence) -> dict[tuple[str, int], bool]:
     }
 
 
-def picture(
-    root: Path, system: str, row: Row, verified: Mapping[tuple[str, int], bool]
-) -> Picture:
+def picture(root: Path, system: str, row: Row, verified: Mapping[tuple[str, int], bool]) -> Picture:
     """What a system made of one request."""
     path = bundle.image_path(root, system, row["request"])
     note = ""

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from harness import bundle
+from harness.evidence import read_evidence
 from harness.metrics.summary import Table, share_interval
 from harness.records import Evidence
 from harness.stats import ALPHA, NonInferiority, cluster_interval, holm, non_inferiority
@@ -93,7 +94,7 @@ def render(root: Path, name: str) -> str:
 
 
 def _read(root: Path) -> Stress:
-    evidence = bundle.evidence(root)
+    evidence = read_evidence(root)
     config = bundle.read_yaml(root / "config.yaml")
     own = config.get("own") or {}
     asked = {row["prompt_id"] for row in scored_core(evidence)}
@@ -134,9 +135,7 @@ def _differences(table: Table, metric: str, category: str) -> dict[str, float]:
     return {prompt: ours[prompt] - theirs[prompt] for prompt in ours}
 
 
-def _lines(
-    table: Table, metric: str, found: Mapping[str, Mapping[str, float]]
-) -> tuple[Line, ...]:
+def _lines(table: Table, metric: str, found: Mapping[str, Mapping[str, float]]) -> tuple[Line, ...]:
     """The categories, the worst first; those that could not be compared last."""
     tested = {
         name: non_inferiority(list(rows.values()), 0.0)
@@ -241,7 +240,9 @@ def _cheaper(evidence: Evidence) -> list[str]:
             low, high = (None if end is None else 1 / end for end in (factor.high, factor.low))
         what = "processor time" if factor.what != "node" else f"energy ({factor.method})"
         ends = numbers.interval(low, high, "times")
-        texts.append(f"A picture of {dear} takes {numbers.ratio(times)} the {what} of {cheap} {ends}.")
+        texts.append(
+            f"A picture of {dear} takes {numbers.ratio(times)} the {what} of {cheap} {ends}."
+        )
     if not texts:
         why = shown[-1].reason if shown else "nothing was measured"
         texts.append(f"What they cost cannot be compared: {why}")

@@ -173,7 +173,9 @@ def _csv(path: Path, text: str) -> Iterator[Row]:
     head = text.split("\n", 1)[0]
     if not any(mark in head for mark in DELIMITERS):
         lines = enumerate(text.splitlines()[1:], start=2)
-        yield from ((line, {head.strip().strip('"'): raw.strip().strip('"')}) for line, raw in lines)
+        yield from (
+            (line, {head.strip().strip('"'): raw.strip().strip('"')}) for line, raw in lines
+        )
         return
     delimiter = max(DELIMITERS, key=head.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)

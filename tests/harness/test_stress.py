@@ -90,7 +90,9 @@ def test_prompts_that_nothing_can_check_are_compared_by_cost_alone(tmp_path, cap
     told = capsys.readouterr().out
     assert "Pictures are not scored" in told
     assert "How well they draw could not be compared" in told
-    kept = [json.loads(line) for line in (tmp_path / "s" / "prompts.jsonl").read_text().splitlines()]
+    kept = [
+        json.loads(line) for line in (tmp_path / "s" / "prompts.jsonl").read_text().splitlines()
+    ]
     assert kept[1]["text"] == "a dragon made of glass 🐉"
 
 

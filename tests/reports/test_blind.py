@@ -7,6 +7,7 @@ from toy_audits import toys
 
 from harness import bundle, cli
 from harness.errors import InputError
+from harness.evidence import read_evidence
 from reports import blind
 
 
@@ -34,7 +35,7 @@ def test_the_page_names_no_system_and_shows_each_prompt_once(run, capsys):
 
 
 def test_whose_picture_was_chosen_is_known_by_the_digest_alone(run, tmp_path, capsys):
-    evidence = bundle.evidence(run)
+    evidence = read_evidence(run)
     pairs = blind._pairs(run, evidence, bundle.manifest_digest(run))
     ours = [
         (pair.number, next(i for i, side in enumerate(pair.sides) if side.system == "a"))

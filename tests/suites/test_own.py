@@ -52,7 +52,9 @@ def test_a_column_of_another_name_is_named(tmp_path):
 
 
 def test_lines_and_objects_are_prompts_and_what_the_suite_writes_can_be_checked(tmp_path):
-    lines = read_own(write(tmp_path, "p.txt", "three red circles\n\na red circle and a blue star\n"))
+    lines = read_own(
+        write(tmp_path, "p.txt", "three red circles\n\na red circle and a blue star\n")
+    )
     assert [p.category for p in lines.prompts] == ["counting", "binding"]
     assert lines.checkable and lines.prompts[0].spec["count"] == 3
     rows = read_own(write(tmp_path, "p.jsonl", '{"caption": "three red circles"}\n'))

@@ -10,7 +10,6 @@ The judge never trains, selects or tunes a system.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
