@@ -141,18 +141,20 @@ def _sensitivity(own: Own, *, judged: bool) -> list[str]:
     if len(counts) > 1:
         shown |= dict(sorted(counts.items(), key=lambda item: item[1])[:SAMPLED])
     if own.checkable:
-        told = [
-            f"{100 * z * math.sqrt(DISAGREE / n):.0f} points over {name} ({n})"
-            for name, n in shown.items()
-        ]
+        seen = {
+            name: f"{100 * z * math.sqrt(DISAGREE / n):.0f} points" for name, n in shown.items()
+        }
+    else:
+        seen = {name: f"{z / math.sqrt(n):.2f}" for name, n in shown.items()}
+    told = ", ".join(f"{seen[name]} over {name} ({n})" for name, n in shown.items())
+    if own.checkable:
         return [
-            f"A difference in right pictures is seen nine times in ten from {', '.join(told)} on, if "
-            f"the two disagree in {DISAGREE:.0%} of prompts."
+            f"A difference in right pictures is seen nine times in ten from {told} on, if the two "
+            f"disagree in {DISAGREE:.0%} of prompts."
         ]
-    told = [f"{z / math.sqrt(n):.2f} over {name} ({n})" for name, n in shown.items()]
     return [
         "A difference in CLIP is seen nine times in ten from these parts of its own spread over "
-        f"prompts on: {', '.join(told)}."
+        f"prompts on: {told}."
     ]
 
 

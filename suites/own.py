@@ -172,10 +172,8 @@ def _decoded(path: Path) -> str:
 def _csv(path: Path, text: str) -> Iterator[Row]:
     head = text.split("\n", 1)[0]
     if not any(mark in head for mark in DELIMITERS):
-        lines = enumerate(text.splitlines()[1:], start=2)
-        yield from (
-            (line, {head.strip().strip('"'): raw.strip().strip('"')}) for line, raw in lines
-        )
+        name, *lines = (line.strip().strip('"') for line in text.splitlines())
+        yield from ((number, {name: line}) for number, line in enumerate(lines, start=2))
         return
     delimiter = max(DELIMITERS, key=head.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
