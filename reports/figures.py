@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from reports import numbers
+from reports.apart import Step
 from reports.costs import Cost, Factor
 from reports.view import CategoryRow
 
@@ -25,6 +26,7 @@ __all__ = [
     "factor_plot",
     "idle_bars",
     "quality_plot",
+    "waterfall",
 ]
 
 
@@ -148,6 +150,38 @@ def factor_plot(factors: Sequence[Factor], goal: float | None) -> Plot | None:
         axis=axis,
         lanes=tuple(lanes),
         line=line,
+    )
+
+
+def waterfall(steps: Sequence[Step]) -> Plot | None:
+    """Each step from the product before it to its own, on a log axis; None without two."""
+    if len(steps) < 2:
+        return None
+    axis = decades([1.0, *(step.product for step in steps)], numbers.ratio)
+    lanes = []
+    for step in steps:
+        ends = (axis.place(step.product / step.times), axis.place(step.product))
+        if step.total:
+            ends = (axis.place(1.0), axis.place(step.product))
+        series = 2 if step.total else 0 if step.times >= 1 else 1
+        interval = numbers.interval(step.total.low, step.total.high, "times") if step.total else ""
+        lanes.append(
+            Lane(
+                label=step.what,
+                detail=step.source,
+                note=interval if step.total else f"to {numbers.ratio(step.product)}",
+                marks=(Mark(series=series, x=ends[1], low=min(ends), high=max(ends)),),
+                text=numbers.ratio(step.product if step.total else step.times),
+                tag=step.method,
+                strong=step.total is not None,
+            )
+        )
+    spoken = "; ".join(f"{lane.label} {lane.text} {lane.note}" for lane in lanes)
+    return Plot(
+        title="What it is a product of, and what is taken back",
+        description=f"Log axis, every bar from the product before it. {spoken}.",
+        axis=axis,
+        lanes=tuple(lanes),
     )
 
 

@@ -35,6 +35,7 @@ def data_uri(picture: Picture) -> str:
 def _plots(view: View) -> dict[str, object]:
     return {
         "factors": figures.factor_plot(view.factors, view.goal),
+        "apart": figures.waterfall(view.apart),
         "quality": figures.quality_plot(view.categories, view.scored),
         "energy": figures.cost_plot(view.costs, "node"),
         "time": figures.cost_plot(view.costs, "processor time"),

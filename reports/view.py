@@ -16,8 +16,10 @@ from harness.judge import request_seconds
 from harness.records import Evidence
 from harness.traffic import Traffic, traffic
 from reports import conduct, costs, footprint, numbers, verdicts
+from reports.apart import Step, taken_apart
 from reports.costs import Cost, Factor, Idle
 from reports.gallery import Exhibit, gallery
+from reports.power import Power, power
 from reports.rates import rates, rates_checked
 from reports.verdicts import VerdictCard
 from reports.work import work_rows
@@ -89,6 +91,7 @@ class View:
     systems: tuple[str, ...]
     verdicts: tuple[VerdictCard, ...]
     factors: tuple[Factor, ...]
+    apart: tuple[Step, ...]
     goal: float | None
     scored: tuple[str, ...]
     categories: tuple[CategoryRow, ...]
@@ -106,6 +109,7 @@ class View:
     traffic: tuple[Traffic, ...]
     work: tuple[Row, ...]
     idle: tuple[Idle, ...]
+    power: Power | None
     void: tuple[tuple[str, str], ...]
     remarks: tuple[tuple[str, str], ...]
     cards: tuple[Row, ...]
@@ -137,7 +141,7 @@ def read_view(root: Path) -> View:
     spent = tuple(costs.costs(evidence, systems, verified))
     scored = tuple(s for s in systems if any(r["system"] == s for r in scores))
     exhibits, note = gallery(root, evidence, systems)
-    moved = tuple(traffic(evidence))
+    moved, spread = tuple(traffic(evidence)), footprints(evidence)
     return View(
         title=f"{evidence.candidate} against {evidence.baseline}",
         answer=verdicts.answer(cards, claims, evidence.candidate, evidence.baseline),
@@ -148,6 +152,7 @@ def read_view(root: Path) -> View:
         systems=systems,
         verdicts=cards,
         factors=found,
+        apart=taken_apart(evidence, found, spent, moved, spread),
         goal=verdicts.goal(claims),
         scored=scored,
         categories=_categories(scores, scored),
@@ -159,12 +164,13 @@ def read_view(root: Path) -> View:
         speed=tuple(_speed(evidence, system) for system in systems),
         rates=rates(evidence),
         rates_checked=rates_checked(evidence),
-        footprints=tuple(footprint.row(one, evidence) for one in footprints(evidence)),
+        footprints=tuple(footprint.row(one, evidence) for one in spread),
         tariff=footprint.tariff(evidence),
         break_even=footprint.paid_back(evidence),
         traffic=moved,
         work=work_rows(moved),
         idle=tuple(costs.idle(evidence)),
+        power=power(root, evidence),
         void=tuple(
             (row["window"], row["reason"])
             for row in costs.one_of_each(evidence.windows)

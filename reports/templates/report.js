@@ -1,4 +1,16 @@
 (() => {
+  const look = document.getElementById("look");
+  if (!look) return;
+  const power = document.getElementById("power"), select = look.querySelector("select");
+  const [, , , top] = power.getAttribute("viewBox").split(" ");
+  look.hidden = false;
+  select.addEventListener("change", () => {
+    const [start, end] = select.value.split(" ").map(Number);
+    power.setAttribute("viewBox", `${start} 0 ${end - start} ${top}`);
+    document.getElementById("lasts").textContent = `${(end - start).toPrecision(3)} s`;
+  });
+})();
+(() => {
   const all = [...document.querySelectorAll("#exhibits .exhibit")];
   const form = document.getElementById("filters"), more = document.getElementById("more");
   const counted = document.getElementById("counted"), step = 24;
