@@ -143,6 +143,16 @@ def _windows(rng: np.random.Generator, metered: bool) -> list[dict[str, Any]]:
     return [r for row in plan for r in _with_domains(row, rng, metered)]
 
 
+def _traces(seconds: int = 320) -> list[dict[str, Any]]:
+    watts = {"cpu": 40.0, "ram": 3.6}
+    return [
+        {"t_ns": int(t * 1e9), "meter": "codecarbon", "domain": domain, "quantity": "counter_j"}
+        | {"value": power * t}
+        for t in range(seconds)
+        for domain, power in watts.items()
+    ]
+
+
 def _picture(name: str, prompt: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
     if name == "null":
         return np.full((64, 64, 3), 128, np.uint8)
@@ -269,6 +279,8 @@ def write_sample(
     prompts = _prompts(rng, per_category)
     requests, items = _requests(root, prompts, rng, pictures)
     bundle.write_table(root, "windows", _windows(rng, metered))
+    if metered:
+        bundle.write_table(root, "traces", _traces())
     bundle.write_table(root, "requests", requests)
     bundle.write_table(root, "items", items)
     lines = "".join(json.dumps(p, ensure_ascii=False) + "\n" for p in prompts)

@@ -19,7 +19,8 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-NOISY = ("script", "object", "iframe", "form", "base")
+NOISY = ("object", "iframe", "base")
+SCRIPT = (Path(html.__file__).parent / "templates" / "report.js").read_text()
 
 
 def _text(page: str) -> str:
@@ -38,13 +39,16 @@ def test_prompt_with_markup_is_shown_and_inert(sample: Path) -> None:
     page = html.render(sample)
     assert "&lt;script&gt;window.pwned = 1&lt;/script&gt;" in page
     assert not [tag for tag in NOISY if f"<{tag}" in page.lower()]
+    assert page.lower().count("<script") == 1
+    assert page[page.index("<script>") + 8 : page.index("</script>")].strip() == SCRIPT.strip()
 
 
 def test_nothing_is_loaded_from_elsewhere(sample: Path) -> None:
     page = html.render(sample)
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert len(sources) > 60
-    assert all(source.startswith(("data:", "#")) for source in sources)
+    beside = {"windows.parquet", "traces.parquet", "cards/", "work/"}
+    assert all(source.startswith(("data:", "#")) or source in beside for source in sources)
     assert "url(" not in page and "@import" not in page
 
 
@@ -192,3 +196,71 @@ def test_page_is_usable_by_keyboard_and_structure(
     )
     assert evil in page.inner_text("main")
     page.close()
+
+
+@pytest.fixture
+def opened(browser, sample: Path, tmp_path: Path) -> Iterator[object]:
+    path = tmp_path / "report.html"
+    path.write_text(html.render(sample), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(path.as_uri())
+    yield page
+    page.close()
+
+
+def _shown(page) -> list[str]:
+    return page.evaluate(
+        "[...document.querySelectorAll('.exhibit')].filter(e => !e.hidden)"
+        ".map(e => e.dataset.category + ' ' + e.dataset.shown)"
+    )
+
+
+def test_gallery_is_filtered_by_words_category_and_what_was_right(opened) -> None:
+    assert len(_shown(opened)) == 24 and opened.inner_text("#counted") == "24 of 40"
+    opened.click("#more")
+    assert len(_shown(opened)) == 40 and not opened.is_visible("#more")
+    opened.select_option("[name=category]", "text")
+    assert [one.split()[0] for one in _shown(opened)] == ["text"] * 4
+    opened.select_option("[name=category]", "")
+    opened.select_option("[name=shown]", "01")
+    only = _shown(opened)
+    assert only and all(one.split()[1].startswith("01") for one in only)
+    opened.select_option("[name=shown]", "")
+    opened.fill("[name=words]", "pwned SCRIPT")
+    assert len(_shown(opened)) == 1
+
+
+def test_two_pictures_lie_over_each_other_under_a_slider(opened) -> None:
+    opened.click("button.compare >> nth=0")
+    over = "document.querySelector('#over')"
+    assert opened.evaluate(f"{over}.open")
+    assert opened.evaluate(f"[...{over}.querySelectorAll('img')].every(i => i.naturalWidth)")
+    opened.fill("#over input", "25")
+    cut = opened.evaluate(f"{over}.querySelectorAll('img')[1].style.clipPath")
+    assert "75%" in cut
+    opened.keyboard.press("Escape")
+    assert not opened.evaluate(f"{over}.open")
+
+
+def test_power_can_be_looked_into_window_by_window(opened) -> None:
+    box = "document.querySelector('#power').getAttribute('viewBox')"
+    whole = opened.evaluate(box)
+    opened.select_option("#look select", label="un0, pair 1, AB")
+    start, _, length, _ = map(float, opened.evaluate(box).split())
+    assert opened.evaluate(box) != whole and length == pytest.approx(5.2)
+    assert start == pytest.approx(50, abs=1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, sample: Path, tmp_path: Path, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    path = tmp_path / "report.html"
+    path.write_text(html.render(sample), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    found = axe.Axe().run(page).response["violations"]
+    page.close()
+    grave = [one for one in found if one["impact"] in ("serious", "critical")]
+    told = [(one["id"], one["nodes"][0]["html"][:200]) for one in grave]
+    assert told == []
