@@ -1,11 +1,11 @@
-# make audit | test | check | train | gpu | clean; each sets up what it needs. OUT=, ARGS= pass through.
+# make audit | test | check | train | gpu | docs | clean; each sets up what it needs. OUT=, ARGS= pass through.
 SHELL := /bin/bash
 PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: audit test check format train gpu wheel constraints clean
+.PHONY: audit test check format train gpu docs wheel constraints clean
 
 audit: .venv/.ready
 	$(BIN)/un0bench audit $(ARGS)
@@ -29,6 +29,9 @@ train: .venv/.ready
 gpu:
 	STAGE="$(STAGE)" bash un0_model/recipes/gpu.sh
 
+docs: .venv/.ready
+	$(BIN)/mkdocs build -q --strict
+
 wheel: .venv/.ready
 	$(UV) build --wheel --out-dir dist
 
@@ -45,4 +48,4 @@ constraints: .venv/.ready
 	.tools/bin/pip install -q uv
 
 clean:
-	rm -rf .venv .tools dist
+	rm -rf .venv .tools dist site
