@@ -169,7 +169,6 @@ WHOLE = {  # of classes that no shipped architecture has
         },
     },
 }
-CALL["sana"] = {"use_resolution_binning": False, "clean_caption": False}
 
 
 def described(name: str) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""The factor in processor time from a bundle's rows, by pandas alone: nothing of un0bench is used.
+
+python examples/recompute.py docs/measured/first
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+
+def factor(bundle: Path) -> tuple[float, float, float]:
+    """Baseline over candidate, processor time an image: geometric mean over pairs, and 95%."""
+    facts = json.loads((bundle / "manifest.json").read_text())
+    windows = pd.read_parquet(bundle / "windows.parquet")
+    blocks = windows[(windows.kind == "block") & ~windows.void].drop_duplicates("window")
+    each = blocks.assign(log=np.log(blocks.cpu_s / (blocks.requests - blocks.failures)))
+    table = each.pivot_table(index="pair", columns=["system", "order"], values="log").dropna()
+    logs = (table[facts["baseline"]] - table[facts["candidate"]]).mean(axis=1)
+    half = stats.t.ppf(0.975, len(logs) - 1) * logs.sem()
+    low, found, high = np.exp([logs.mean() - half, logs.mean(), logs.mean() + half])
+    return float(found), float(low), float(high)
+
+
+if __name__ == "__main__":
+    print("{:.1f} times [{:.1f}, {:.1f}]".format(*factor(Path(sys.argv[1]))))
