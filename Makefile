@@ -11,7 +11,7 @@ audit: .venv/.ready
 	$(BIN)/un0bench audit $(ARGS)
 
 test: .venv/.ready
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: .venv/.ready
 	$(BIN)/ruff format --check .
