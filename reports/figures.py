@@ -7,8 +7,9 @@ colours follow the page's theme, and no library's version decides the bytes that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reports import numbers
 from reports.apart import Step
@@ -26,6 +27,7 @@ __all__ = [
     "factor_plot",
     "idle_bars",
     "quality_plot",
+    "rate_plot",
     "waterfall",
 ]
 
@@ -150,6 +152,30 @@ def factor_plot(factors: Sequence[Factor], goal: float | None) -> Plot | None:
         axis=axis,
         lanes=tuple(lanes),
         line=line,
+    )
+
+
+def rate_plot(rates: Sequence[Mapping[str, Any]]) -> Plot | None:
+    """The factor at each request rate, on a log axis; None without any."""
+    if not rates:
+        return None
+    axis = decades([1.0, *(row["times"] for row in rates)], numbers.ratio)
+    lanes = tuple(
+        Lane(
+            label=row["what"] or row["rate"],
+            detail=row["rate"] if row["what"] else "",
+            note="",
+            marks=(Mark(series=0, x=axis.place(row["times"]), low=None, high=None),),
+            text=row["factor"],
+        )
+        for row in rates
+    )
+    spoken = "; ".join(f"{row['what']} {row['rate']} {row['factor']}" for row in rates)
+    return Plot(
+        title="The factor in joules against the load",
+        description=f"Log axis. {spoken}.",
+        axis=axis,
+        lanes=lanes,
     )
 
 

@@ -39,6 +39,7 @@ def _plots(view: View) -> dict[str, object]:
         "quality": figures.quality_plot(view.categories, view.scored),
         "energy": figures.cost_plot(view.costs, "node"),
         "time": figures.cost_plot(view.costs, "processor time"),
+        "rates": figures.rate_plot(view.rates),
         "rooflines": rooflines(view.traffic),
         "idle": figures.idle_bars(view.costs, "node"),
     }

@@ -23,6 +23,7 @@ def rates(evidence: Evidence) -> tuple[dict[str, Any], ...]:
             "ours": _told(ours),
             "theirs": _told(theirs),
             "factor": numbers.ratio(theirs.joules / ours.joules),
+            "times": theirs.joules / ours.joules,
         }
         for ours, theirs in loads(evidence, node)
     )
