@@ -1,6 +1,11 @@
-"""For every test: small audits do not wait long after each window."""
+"""For every test: toy systems can be imported, and small audits do not wait long after a window."""
+
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "harness" / "toys"))  # which workers inherit
 
 from harness import windows
 

@@ -1,13 +1,9 @@
 """Puts the toy systems where workers, which inherit the path, can import them; finished bundles."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "toys"))
-
 from fake_machine import fake_machine  # noqa: E402
 from toy_audits import PAIR, SMALL  # noqa: E402
 

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pages
 import pytest
 from PIL import Image
 from toy_audits import SMALL
@@ -54,6 +55,12 @@ def test_a_bundle_of_own_prompts_is_verified_with_its_pages(run, tmp_path, capsy
     assert "stress.md: differs" in capsys.readouterr().out
     assert cli.main(["report", str(copy)]) == 0
     assert (copy / "stress.md").read_text() == (run / "stress.md").read_text()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_fits_and_can_be_read_aloud(run, width):
+    with pages.browser() as browser:
+        assert pages.serious(browser, run / "stress.html", width=width) == []
 
 
 def test_it_says_before_it_starts_how_long_and_how_fine(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import re
 
+import pages
 import pytest
 from toy_audits import toys
 
@@ -32,6 +33,29 @@ def test_the_page_names_no_system_and_shows_each_prompt_once(run, capsys):
     body = page[page.index("<body>") :]
     assert not re.search(r"candidate|baseline|images/[ab]/", body)
     assert cli.main(["verify", str(run)]) == 0
+
+
+def test_a_person_answers_by_keyboard_and_takes_a_file_away(run, tmp_path):
+    assert cli.main(["human", str(run), "--pairs", "3"]) == 0
+    with pages.browser() as browser:
+        assert pages.serious(browser, run / "blind.html") == []
+        page = browser.new_page()
+        page.goto((run / "blind.html").as_uri())
+        assert page.evaluate("document.querySelectorAll('.pair:not([hidden])').length") == 1
+        page.keyboard.press("1")
+        page.keyboard.press("2")
+        page.click(".pair:not([hidden]) button >> nth=0")
+        assert page.inner_text("#at") == "3 answers"
+        with page.expect_download() as taken:
+            page.click("#file")
+        taken.value.save_as(tmp_path / "answers.csv")
+    lines = (tmp_path / "answers.csv").read_text().splitlines()
+    assert lines[0] == "pair,choice,bundle" and [x.split(",")[1] for x in lines[1:]] == [
+        "0",
+        "1",
+        "0",
+    ]
+    assert blind.read(run, [tmp_path / "answers.csv"]).chosen.n == 3
 
 
 def test_whose_picture_was_chosen_is_known_by_the_digest_alone(run, tmp_path, capsys):

@@ -7,18 +7,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pages
 import pytest
 
 from harness import bundle
 from reports import html
 
-CHROMIUM = next(
-    (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
-)
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 NOISY = ("object", "iframe", "base")
 SCRIPT = (Path(html.__file__).parent / "templates" / "report.js").read_text()
 
@@ -140,13 +134,8 @@ def test_failed_request_shows_its_reason(sample: Path) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs chromium: none of chromium, chromium-browser, google-chrome is on PATH")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    with pages.browser() as started:
         yield started
-        started.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -253,14 +242,6 @@ def test_power_can_be_looked_into_window_by_window(opened) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser, sample: Path, tmp_path: Path, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
     path = tmp_path / "report.html"
     path.write_text(html.render(sample), encoding="utf-8")
-    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-    page.goto(path.as_uri())
-    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
-    found = axe.Axe().run(page).response["violations"]
-    page.close()
-    grave = [one for one in found if one["impact"] in ("serious", "critical")]
-    told = [(one["id"], one["nodes"][0]["html"][:200]) for one in grave]
-    assert told == []
+    assert pages.serious(browser, path, scheme) == []
