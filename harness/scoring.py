@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ from suites.proc.sets import request_seed
 
 __all__ = ["controls", "main", "score"]
 
-BATCH = 64
+Row = dict[str, Any]
+BATCH = 64  # pictures in memory at once
 BLUR_SIGMA_PX = 1.5
 JPEG_QUALITY = 30
 PUBLISHED = ("extractor_sha256", "features_sha256", "matched_clip", "shuffled_clip")
@@ -64,36 +66,40 @@ def score(run: Path) -> None:
         settings["reference"] = {key: known[key] for key in PUBLISHED if key in known}
         bundle.write_features(run, "reference", reference.features)
     core = _core(measured, prompts)
-    control_rows: list[dict[str, Any]] = []
-    items: list[dict[str, Any]] = []
+    control_rows: list[Row] = []
+    items: list[Row] = []
     for system in dict.fromkeys(row["system"] for row in measured):
-        rows = [row for row in measured if row["system"] == system]
-        kept = [_kept(run, row) for row in rows]
-        items += _score_system(run, system, rows, kept, prompts, extractors, judge)
+        rows = ((row, _kept(run, row)) for row in measured if row["system"] == system)
+        items += _score_system(run, system, rows, prompts, extractors, judge)
         _say(system)
     if suite.get("controls", True) and core and all(prompt.spec for prompt, _ in core):
-        for name, images in controls(core):
-            rows = _control_rows(f"control:{name}", core, images)
-            control_rows += rows
-            args = (run, f"control:{name}", rows, images, prompts, extractors, judge)
-            items += _score_system(*args)
+        for name, drawn in controls(core).items():
+            shown = _shown(f"control:{name}", core, drawn, control_rows)
+            items += _score_system(run, f"control:{name}", shown, prompts, extractors, judge)
             _say(f"control:{name}")
     bundle.write_table(run, "requests", measured + control_rows)
     bundle.write_table(run, "items", items)
     bundle.write_json(run / "settings.json", settings)
 
 
-def controls(
-    core: Sequence[tuple[Prompt, int]],
-) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Renders of the core's specs with fresh seeds, unharmed and with one defect each."""
-    renders = {name: [_render(*pair, name) for pair in core] for name in ("reference", "defects")}
-    yield "reference", renders["reference"]
-    clean = renders["defects"]
-    yield "blur", [_blurred(image) for image in clean]
-    yield "jpeg30", [_jpeg(image) for image in clean]
-    yield "shuffled", _shuffled(core, clean)
-    yield "dropped-modes", _dropped(core, clean)
+def controls(core: Sequence[tuple[Prompt, int]]) -> dict[str, Callable[[int], np.ndarray]]:
+    """Renders of the core's specs with fresh seeds, unharmed and with one defect each.
+
+    Each draws the picture of a place in the core when it is asked for, so that any number fits in
+    memory.
+    """
+    turn, stand_ins = max(1, len(core) // 2), _stand_ins(core)
+
+    def clean(at: int) -> np.ndarray:
+        return _render(*core[at], "defects")
+
+    return {
+        "reference": lambda at: _render(*core[at], "reference"),
+        "blur": lambda at: _blurred(clean(at)),
+        "jpeg30": lambda at: _jpeg(clean(at)),
+        "shuffled": lambda at: clean((at + turn) % len(core)),  # each prompt another one's
+        "dropped-modes": lambda at: clean(stand_ins[at]),
+    }
 
 
 def _render(prompt: Prompt, index: int, purpose: str) -> np.ndarray:
@@ -112,23 +118,12 @@ def _jpeg(image: np.ndarray) -> np.ndarray:
         return np.asarray(again.convert("RGB"))
 
 
-def _shuffled(core: Sequence[tuple[Prompt, int]], images: list[np.ndarray]) -> list[np.ndarray]:
-    """Every prompt gets the render of another one: the order turned by half its length."""
-    turn = max(1, len(core) // 2)
-    return images[turn:] + images[:turn]
-
-
-def _dropped(core: Sequence[tuple[Prompt, int]], images: list[np.ndarray]) -> list[np.ndarray]:
-    """Half of the categories are never drawn: their prompts get renders of the other half."""
-    names = sorted({prompt.category for prompt, _ in core})
-    kept = set(names[::2])
-    pairs = zip(core, images, strict=True)
-    pool = [image for (prompt, _), image in pairs if prompt.category in kept]
-    spare = iter(pool * (len(core) // len(pool) + 1))
-    return [
-        image if prompt.category in kept else next(spare)
-        for (prompt, _), image in zip(core, images, strict=True)
-    ]
+def _stand_ins(core: Sequence[tuple[Prompt, int]]) -> list[int]:
+    """Places in the core: half of the categories are never drawn, but the other half twice."""
+    kept = set(sorted({prompt.category for prompt, _ in core})[::2])
+    pool = [at for at, (prompt, _) in enumerate(core) if prompt.category in kept]
+    spare = itertools.cycle(pool)
+    return [at if prompt.category in kept else next(spare) for at, (prompt, _) in enumerate(core)]
 
 
 # Rows ------------------------------------------------------------------------------------------
@@ -149,23 +144,29 @@ def _core(
     return core
 
 
-def _control_rows(
-    system: str, core: Sequence[tuple[Prompt, int]], images: Sequence[np.ndarray]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "request": number,
-            "window": "control",
-            "system": system,
-            "prompt_id": prompt.id,
-            "seed": index,
-            "core": True,
-            "latency_ns": None,
-            "image_sha256": hashlib.sha256(image.tobytes()).hexdigest(),
-            "failure": None,
-        }
-        for number, ((prompt, index), image) in enumerate(zip(core, images, strict=True))
-    ]
+def _shown(
+    system: str,
+    core: Sequence[tuple[Prompt, int]],
+    drawn: Callable[[int], np.ndarray],
+    rows: list[Row],
+) -> Iterator[tuple[Row, np.ndarray]]:
+    """A control's pictures, each with its row, which is added to `rows`."""
+    for number, (prompt, index) in enumerate(core):
+        image = drawn(number)
+        rows.append(
+            {
+                "request": number,
+                "window": "control",
+                "system": system,
+                "prompt_id": prompt.id,
+                "seed": index,
+                "core": True,
+                "latency_ns": None,
+                "image_sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+                "failure": None,
+            }
+        )
+        yield rows[-1], image
 
 
 def _kept(run: Path, row: Mapping[str, Any]) -> np.ndarray | None:
@@ -182,42 +183,49 @@ def _kept(run: Path, row: Mapping[str, Any]) -> np.ndarray | None:
 def _score_system(
     run: Path,
     system: str,
-    rows: Sequence[Mapping[str, Any]],
-    images: Sequence[np.ndarray | None],
+    pictures: Iterable[tuple[Mapping[str, Any], np.ndarray | None]],
     prompts: Mapping[str, Prompt],
     extractors: Sequence[Any],
     judge: Judge | None,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Item rows of one system; writes its features. A failure has verified = 0 and no features."""
-    items = [
-        {"request": row["request"], "system": system, "metric": "verified", "value": 0.0}
-        for row in rows
-        if row["failure"] is not None and prompts[row["prompt_id"]].spec is not None
-    ]
+    failed: list[Row] = []
+    items: list[Row] = []
     features: list[np.ndarray] = []
-    there = [(at, image) for at, image in enumerate(images) if image is not None]
-    for start in range(0, len(there), BATCH):
-        part = [at for at, _ in there[start : start + BATCH]]
-        pixels = [image for _, image in there[start : start + BATCH]]
-        asked = [_request(rows[at], prompts) for at in part]
+
+    def there() -> Iterator[tuple[Request, np.ndarray]]:
+        for row, image in pictures:
+            if row["failure"] is not None and prompts[row["prompt_id"]].spec is not None:
+                failed.append(_item(row["request"], system, "verified", 0.0))
+            if image is not None:
+                yield _request(row, prompts), image
+
+    for batch in _batches(there()):
+        asked, pixels = [request for request, _ in batch], [image for _, image in batch]
         scored = {e.name: e.rows(_fit(pixels, asked), asked)[:, 0] for e in extractors}
         if judge is not None:
             embedded, scored["clip"] = judge.score(pixels, asked)
             known = zip(embedded, scored["clip"], strict=True)
             features += [row for row, value in known if not math.isnan(value)]
-        for metric, values in scored.items():
-            items += [
-                {
-                    "request": request.id,
-                    "system": system,
-                    "metric": metric,
-                    "value": float(value),
-                }
-                for request, value in zip(asked, values, strict=True)
-                if not math.isnan(value)
-            ]
+        items += [
+            _item(request.id, system, metric, float(value))
+            for metric, values in scored.items()
+            for request, value in zip(asked, values, strict=True)
+            if not math.isnan(value)
+        ]
     bundle.write_features(run, system, np.stack(features) if features else None)
-    return items
+    return failed + items
+
+
+def _batches(
+    pictures: Iterator[tuple[Request, np.ndarray]],
+) -> Iterator[list[tuple[Request, np.ndarray]]]:
+    while batch := list(itertools.islice(pictures, BATCH)):
+        yield batch
+
+
+def _item(request: int, system: str, metric: str, value: float) -> Row:
+    return {"request": request, "system": system, "metric": metric, "value": value}
 
 
 def _request(row: Mapping[str, Any], prompts: Mapping[str, Prompt]) -> Request:
