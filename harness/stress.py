@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from harness.stats import ALPHA
 from harness.worker import Worker
 from suites.own import Own, read_own
 from suites.proc.sets import to_jsonl
+from suites.proc.words import VOCABULARY
 
 __all__ = ["Asked", "stress"]
 
@@ -35,8 +37,9 @@ SHIPPED = {"judge": "package:suites/proc/judge", "reference": "package:suites/pr
 CLIP = "hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # as the hub has it; its hash is kept
 DISAGREE = 0.25  # of prompts, where two systems' pictures are checked: a guess, and said as one
 POWER = 0.9
+OURS = "package:un0_model/weights"  # models that know the suite's words alone
 LATENCY_S = 10.0  # single requests of the candidate
-SAMPLED = 4  # categories whose own sensitivity is told
+SAMPLED = 4  # categories whose own sensitivity is told, and words that are named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,9 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
     if not any(override.startswith("system=") for override in asked.overrides):
         pair.append(f'system=["{asked.candidate}","{asked.baseline}"]')
     config = compose([*pair, *asked.overrides], name="stress")
+    unknown = _unknown(own.prompts, {name: config["systems"][name] for name in inputs.pair(config)})
+    for remark in unknown:
+        say(remark)
     run = run_folder(config)
     if run.exists() and not only_say:
         raise ConfigError(f"{run} exists. Choose another name=..., or delete the folder.")
@@ -100,7 +106,7 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
         )
     elif judge == SHIPPED["judge"]:
         suite["reference"] = SHIPPED["reference"]
-    config["own"] = {"file": asked.prompts.name, "remarks": list(own.remarks)}
+    config["own"] = {"file": asked.prompts.name, "remarks": [*own.remarks, *unknown]}
     return audit(config, run)
 
 
@@ -124,6 +130,23 @@ def _resolved(judge: str) -> None:
             f"No open_clip_model.safetensors in {folder}. Name a folder as open_clip saves one, or "
             "leave pictures unscored with --judge none."
         )
+
+
+def _unknown(
+    prompts: Sequence[Prompt], systems: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, ...]:
+    """A remark where prompts hold words that systems of this repository do not know."""
+    names = [name for name, config in systems.items() if str(config.get("model")).startswith(OURS)]
+    told = [set(prompt.text.lower().split()) - set(VOCABULARY) for prompt in prompts]
+    words = Counter(word for some in told for word in sorted(some))
+    if not names or not words:
+        return ()
+    shown = ", ".join(word for word, _ in words.most_common(SAMPLED))
+    return (
+        f"{' and '.join(names)}: trained here on the words of un0bench's own suite and no others; "
+        f"{sum(map(bool, told))} of {len(prompts)} prompts hold words that are passed over ({shown}"
+        f"{', ...' if len(words) > SAMPLED else ''}). Name other systems for such prompts.",
+    )
 
 
 # Before it starts --------------------------------------------------------------------------------

@@ -103,6 +103,15 @@ def test_prompts_that_nothing_can_check_are_compared_by_cost_alone(tmp_path, cap
     assert kept[1]["text"] == "a dragon made of glass 🐉"
 
 
+def test_words_that_a_system_does_not_know_are_told(tmp_path, capsys):
+    (tmp_path / "p.txt").write_text("a red circle\na dragon of glass\na dragon on white\n")
+    systems = ["--candidate", "redrawn", "--baseline", "renderer", "--dry-run", "--judge", "none"]
+    cli.main(["stress", str(tmp_path / "p.txt"), *systems, f"out={tmp_path}", *TINY])
+    told = capsys.readouterr().out
+    assert "redrawn: trained here" in told
+    assert "2 of 3 prompts hold words that are passed over (dragon, glass)" in told
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
