@@ -5,21 +5,21 @@ Read from the bundle alone; the same bytes for the same bundle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
 from harness import bundle
 from harness.evidence import read_evidence
-from harness.metrics.summary import Table, share_interval
+from harness.metrics.summary import Table
+from harness.paired import Paired, paired
+from harness.ratio import MeasuredRatio, measured_ratio
 from harness.records import Evidence
-from harness.stats import ALPHA, NonInferiority, cluster_interval, holm, non_inferiority
+from harness.stats import ALPHA, cluster_means, holm, non_inferiority
 from reports import numbers
-from reports.costs import factors, scored_core
+from reports.costs import scored_core
 from reports.gallery import Picture, picture, verified_requests
 from reports.html import data_uri, environment
 from reports.markdown import escape
@@ -84,6 +84,27 @@ class Stress:
     name: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Means by prompt of one metric, where both systems have one: prompt to (ours, theirs)."""
+
+    metric: str
+    means: Mapping[str, tuple[float, float]]
+
+    @property
+    def shares(self) -> bool:
+        return self.metric == "verified"
+
+    def apart(self, prompt: str) -> float:
+        """Ours less theirs."""
+        ours, theirs = self.means[prompt]
+        return ours - theirs
+
+    def paired(self, prompts: Iterable[str]) -> Paired:
+        ours, theirs = zip(*(self.means[prompt] for prompt in prompts), strict=True)
+        return paired(ours, theirs, shares=self.shares)
+
+
 def render(root: Path, name: str) -> str:
     """One of both pages, as text."""
     html = name.endswith("html")
@@ -95,184 +116,181 @@ def render(root: Path, name: str) -> str:
 
 def _read(root: Path) -> Stress:
     evidence = read_evidence(root)
-    config = bundle.read_yaml(root / "config.yaml")
-    own = config.get("own") or {}
+    own = bundle.read_yaml(root / "config.yaml").get("own") or {}
     asked = {row["prompt_id"] for row in scored_core(evidence)}
     checkable = all(evidence.prompts[name].spec is not None for name in asked)
-    metric = "verified" if checkable else "clip"
     table = Table(evidence)
-    found = {name: _differences(table, metric, name) for name in ("all", *_categories(table))}
-    lines = _lines(table, metric, {k: v for k, v in found.items() if k != "all"})
-    each = {p: d for name, rows in found.items() if name != "all" for p, d in rows.items()}
-    ranked = sorted(each, key=lambda prompt: (each[prompt], prompt))
-    pooled = _line(table, metric, "all", found["all"], None) if len(found["all"]) > 1 else None
+    scored = _scored(table, "verified" if checkable else "clip")
+    ranked = sorted(scored.means, key=lambda prompt: (scored.apart(prompt), prompt))
+    pooled = _line("all", scored, list(scored.means), None) if len(scored.means) > 1 else None
     return Stress(
         candidate=evidence.candidate,
         baseline=evidence.baseline,
-        answer=_answer(evidence, metric, found["all"], len(asked)),
+        answer=_answer(evidence, table, scored, len(asked)),
         remarks=tuple(map(str, own.get("remarks") or ())),
         file=str(own.get("file") or ""),
-        metric=WORDS[metric],
+        metric=WORDS[scored.metric],
         pooled=pooled,
-        lines=lines,
-        worse=_differing(root, evidence, metric, [p for p in ranked if each[p] < 0], each),
-        better=_differing(root, evidence, metric, [p for p in ranked[::-1] if each[p] > 0], each),
-        distances=_distances(root, evidence),
+        lines=_lines(evidence, asked, scored),
+        worse=_differing(root, evidence, scored, [p for p in ranked if scored.apart(p) < 0]),
+        better=_differing(root, evidence, scored, [p for p in ranked[::-1] if scored.apart(p) > 0]),
+        distances=_distances(root, evidence) if own.get("reference") else (),
         name=root.resolve().name,
     )
 
 
-def _categories(table: Table) -> list[str]:
-    return sorted({row.category for row in table.rows(table.evidence.candidate)})
+def _scored(table: Table, metric: str) -> Scored:
+    """A failed request is a wrong picture; of CLIP it has no value, and is left out."""
+    found: list[dict[str, float]] = []
+    for system in (table.evidence.candidate, table.evidence.baseline):
+        values = [
+            (row.prompt, 0.0 if row.failed else row.values[metric])
+            for row in table.rows(system)
+            if (metric == "verified" if row.failed else metric in row.values)
+        ]
+        found.append(cluster_means([v for _, v in values], [prompt for prompt, _ in values]))
+    ours, theirs = found
+    return Scored(metric=metric, means={p: (ours[p], theirs[p]) for p in ours if p in theirs})
 
 
-def _differences(table: Table, metric: str, category: str) -> dict[str, float]:
-    """Candidate less baseline by prompt; empty where either has no value."""
-    ours = table.by_prompt(table.evidence.candidate, metric, category)
-    theirs = table.by_prompt(table.evidence.baseline, metric, category)
-    if ours is None or theirs is None or set(ours) != set(theirs):
-        return {}
-    return {prompt: ours[prompt] - theirs[prompt] for prompt in ours}
-
-
-def _lines(table: Table, metric: str, found: Mapping[str, Mapping[str, float]]) -> tuple[Line, ...]:
+def _lines(evidence: Evidence, asked: Iterable[str], scored: Scored) -> tuple[Line, ...]:
     """The categories, the worst first; those that could not be compared last."""
-    tested = {
-        name: non_inferiority(list(rows.values()), 0.0)
-        for name, rows in found.items()
-        if len(rows) > 1
-    }
-    twice = [_two_sided(list(found[name].values())) for name in tested]
-    adjusted = dict(zip(tested, holm(twice), strict=True))
-    order = sorted(found, key=lambda name: (name not in tested, _mean(tested.get(name)), name))
-    return tuple(_line(table, metric, name, found[name], adjusted.get(name)) for name in order)
-
-
-def _two_sided(differences: Sequence[float]) -> float:
-    """Of a t test that the mean is 0; 1 where there is too little to test, or nothing differs."""
-    if len(differences) < FEWEST or not np.std(differences):
-        return 1.0
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
-
-
-def _mean(one: NonInferiority | None) -> float:
-    return 0.0 if one is None else one.estimate
-
-
-def _line(
-    table: Table, metric: str, category: str, rows: Mapping[str, float], p: float | None
-) -> Line:
-    ours, theirs = (
-        _of(table, metric, system, category)
-        for system in (table.evidence.candidate, table.evidence.baseline)
+    by_category: dict[str, list[str]] = {}
+    for prompt in sorted(asked):
+        by_category.setdefault(evidence.prompts[prompt].category, []).append(prompt)
+    known = {c: [p for p in some if p in scored.means] for c, some in by_category.items()}
+    tested = {c: scored.paired(some).p for c, some in known.items() if len(some) >= FEWEST}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    lines = [
+        (not some, scored.paired(some).estimate if some else 0.0, category, some)
+        for category, some in known.items()
+    ]
+    return tuple(
+        _line(category, scored, some, adjusted.get(category))
+        if some
+        else _unscored(category, len(by_category[category]))
+        for _, _, category, some in sorted(lines)
     )
-    asked = {r.prompt for r in table.rows(table.evidence.candidate) if r.category == category}
-    if len(rows) < 2:
-        return Line(
-            category=category,
-            prompts=len(asked),
-            ours=ours,
-            theirs=theirs,
-            difference=numbers.MISSING,
-            interval="",
-            outcome="not_measured",
-            words="one prompt tells nothing of a category" if rows else "not scored",
-        )
-    result = non_inferiority(list(rows.values()), 0.0)
-    outcome, words = "inconclusive", "no difference that so many prompts could show"
-    if result.clusters_to_decide and result.clusters_to_decide > len(rows):
-        words += f"; about {result.clusters_to_decide:,} would, if it is as large as it seems"
-    if p is not None and p <= 2 * ALPHA:
-        outcome = "refuted" if result.estimate < 0 else "supported"
-        words = "worse, beyond chance" if result.estimate < 0 else "better, beyond chance"
+
+
+def _unscored(category: str, prompts: int) -> Line:
+    none = numbers.MISSING
     return Line(
         category=category,
-        prompts=len(rows),
+        prompts=prompts,
+        ours=none,
+        theirs=none,
+        difference=none,
+        interval="",
+        outcome="not_measured",
+        words="not scored",
+    )
+
+
+def _line(category: str, scored: Scored, prompts: Sequence[str], p: float | None) -> Line:
+    found = scored.paired(prompts)
+    outcome, words = "inconclusive", "no difference that so many prompts could show"
+    if len(prompts) < FEWEST:
+        outcome, words = "not_measured", f"fewer than {FEWEST} prompts tell nothing of a category"
+    elif p is not None and p <= 2 * ALPHA:
+        outcome = "refuted" if found.estimate < 0 else "supported"
+        words = "worse, beyond chance" if found.estimate < 0 else "better, beyond chance"
+    elif needed := _needed(scored, prompts):
+        words += f"; about {needed:,} would, if it is as large as it seems"
+    ours, theirs = (
+        _mean(scored, [scored.means[prompt][side] for prompt in prompts]) for side in (0, 1)
+    )
+    return Line(
+        category=category,
+        prompts=len(prompts),
         ours=ours,
         theirs=theirs,
-        difference=_written(metric, result.estimate),
-        interval=numbers.interval(*_scaled(metric, result.low, result.high), _unit(metric)),
+        difference=_written(scored, found.estimate),
+        interval=_interval(scored, found),
         outcome=outcome,
         words=words,
     )
 
 
-def _of(table: Table, metric: str, system: str, category: str) -> str:
-    means = table.by_prompt(system, metric, category)
-    if not means:
-        return numbers.MISSING
-    if metric == "verified":
-        return numbers.percent(share_interval(means.values()).estimate)
-    return f"{100 * cluster_interval(list(means.values())).estimate:.1f}"
+def _needed(scored: Scored, prompts: Sequence[str]) -> int | None:
+    """How many prompts would show the difference as it seems; None for fewer than there are."""
+    needed = non_inferiority([scored.apart(p) for p in prompts], 0.0).clusters_to_decide
+    return needed if needed and needed > len(prompts) else None
 
 
-def _unit(metric: str) -> str:
-    return "points" if metric == "verified" else "signed"
+def _mean(scored: Scored, values: Sequence[float]) -> str:
+    mean = math.fsum(values) / len(values)
+    return numbers.percent(mean) if scored.shares else f"{100 * mean:.1f}"
 
 
-def _scaled(
-    metric: str, low: float | None, high: float | None
-) -> tuple[float | None, float | None]:
-    """CLIP's cosines are told times 100, shares as they are."""
-    if metric == "verified":
-        return low, high
-    return tuple(None if end is None else round(100 * end, 1) for end in (low, high))
+def _interval(scored: Scored, found: Paired) -> str:
+    """CLIP's cosines are told times 100, shares in points."""
+    if scored.shares:
+        return numbers.interval(found.low, found.high, "points")
+    ends = (None if end is None else round(100 * end, 1) for end in (found.low, found.high))
+    return numbers.interval(*ends, "signed")
 
 
-def _written(metric: str, difference: float) -> str:
-    if metric == "verified":
+def _written(scored: Scored, difference: float) -> str:
+    if scored.shares:
         return numbers.points(difference)
     return f"{100 * difference:+.1f}".replace("-", "\u2212")
 
 
-def _cheaper(evidence: Evidence) -> list[str]:
-    """Joules of the node and processor time, where they were read; else why not."""
-    candidate, baseline = evidence.candidate, evidence.baseline
-    shown = [factor for factor in factors(evidence) if factor.what in ("node", "processor time")]
-    texts = []
-    for factor in (factor for factor in shown if factor.estimate is not None):
-        times = factor.estimate or 1.0
-        low, high = factor.low, factor.high
-        dear, cheap = baseline, candidate
-        if times < 1:
-            dear, cheap = candidate, baseline
-            times = 1 / times
-            low, high = (None if end is None else 1 / end for end in (factor.high, factor.low))
-        what = "processor time" if factor.what != "node" else f"energy ({factor.method})"
-        ends = numbers.interval(low, high, "times")
-        texts.append(
-            f"A picture of {dear} takes {numbers.ratio(times)} the {what} of {cheap} {ends}."
-        )
-    if not texts:
-        why = shown[-1].reason if shown else "nothing was measured"
-        texts.append(f"What they cost cannot be compared: {why}")
-    return texts
-
-
-def _answer(
-    evidence: Evidence, metric: str, rows: Mapping[str, float], prompts: int
-) -> tuple[str, ...]:
+def _answer(evidence: Evidence, table: Table, scored: Scored, prompts: int) -> tuple[str, ...]:
     """What it comes to, in plain sentences."""
-    texts = [f"{prompts} prompts were drawn by both.", *_cheaper(evidence)]
-    if len(rows) < 2:
-        texts.append("How well they draw could not be compared: not every picture has a score.")
+    texts = [f"{prompts} prompts were asked of both.", *_cheaper(evidence)]
+    for system in (evidence.candidate, evidence.baseline):
+        rows = table.rows(system)
+        if failed := sum(row.failed for row in rows):
+            texts.append(f"{system} failed on {failed} of {len(rows)} requests.")
+    if len(scored.means) < FEWEST:
+        why = f"fewer than {FEWEST} prompts have scores" if scored.means else "nothing was scored"
+        texts.append(f"How well they draw could not be compared: {why}.")
         return tuple(texts)
-    result = non_inferiority(list(rows.values()), 0.0)
-    low, high = result.low, result.high
-    ends = numbers.interval(*_scaled(metric, low, high), _unit(metric))
-    ours = evidence.candidate
-    told = "no difference that these prompts could show" if low <= 0 <= high else f"{ours} has more"
-    told = f"{ours} has less" if high < 0 else told
-    texts.append(f"In {WORDS[metric]}: {told}, {_written(metric, result.estimate)} {ends}.")
+    found = scored.paired(list(scored.means))
+    told = "no difference that these prompts could show"
+    if found.p <= 2 * ALPHA:
+        told = f"{evidence.candidate} has {'less' if found.estimate < 0 else 'more'}"
+    ends = f" {_interval(scored, found)}" if found.low is not None else ""
+    texts.append(f"In {WORDS[scored.metric]}: {told}, {_written(scored, found.estimate)}{ends}.")
     return tuple(texts)
 
 
+def _cheaper(evidence: Evidence) -> list[str]:
+    """Joules and processor time, where they were read; and why they decide nothing, if so."""
+    node = next((b for b in evidence.boundaries if b.name == "node"), None)
+    device = next((b for b in evidence.boundaries if b.name == "device"), None)
+    told = [node] if device is None or node is None or device.patterns == node.patterns else []
+    told = told or [device, node]
+    texts, reasons = [], []
+    for boundary in (*told, None):
+        found = measured_ratio(evidence, boundary)
+        what = f"energy of the {boundary.name}" if boundary else "processor time"
+        if found.ratio is None:
+            reasons.append(f"{what}: {found.reason}")
+        else:
+            texts.append(_times(evidence, found, what))
+    return texts or [f"What they cost could not be compared ({' '.join(reasons)})."]
+
+
+def _times(evidence: Evidence, found: MeasuredRatio, what: str) -> str:
+    """One sentence of a ratio, the dearer one first."""
+    assert found.ratio is not None
+    dear, cheap = evidence.baseline, evidence.candidate
+    times, low, high = found.ratio.estimate, found.ratio.low, found.ratio.high
+    if times < 1:
+        dear, cheap, times, low, high = cheap, dear, 1 / times, 1 / high, 1 / low
+    what += f" ({found.method})" if found.method else ""
+    text = f"A picture of {dear} takes {numbers.ratio(times)} the {what} of {cheap}"
+    text = f"{text} {numbers.interval(low, high, 'times')}"
+    if low <= 1 <= high:
+        text += ", which may be chance"
+    return f"{text}." + (f" {found.reason}" if found.reason else "")
+
+
 def _differing(
-    root: Path,
-    evidence: Evidence,
-    metric: str,
-    prompts: Sequence[str],
-    each: Mapping[str, float],
+    root: Path, evidence: Evidence, scored: Scored, prompts: Sequence[str]
 ) -> tuple[Differing, ...]:
     """The first prompts, with the first picture that each system made of them."""
     rows: dict[tuple[str, str], Any] = {}
@@ -283,7 +301,7 @@ def _differing(
         Differing(
             text=evidence.prompts[prompt].text,
             category=evidence.prompts[prompt].category,
-            difference=_written(metric, each[prompt]),
+            difference=_written(scored, scored.apart(prompt)),
             pictures=tuple(
                 picture(root, system, rows[system, prompt], verified)
                 for system in (evidence.candidate, evidence.baseline)

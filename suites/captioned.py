@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import AssetError
+from suites.rows import decoded, objects
 
 __all__ = ["LISTS", "PICTURES", "captioned"]
 
@@ -27,7 +27,7 @@ def captioned(folder: Path) -> Iterator[tuple[Path, str]]:
     if listed is None:
         for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
             if (beside := path.with_suffix(".txt")).is_file():
-                yield path, " ".join(_text(beside).split())
+                yield path, " ".join(decoded(beside).split())
         return
     for number, row in enumerate(_rows(listed), start=1):
         file, text = (next((row[k] for k in keys if row.get(k)), None) for keys in (FILE, TEXT))
@@ -37,18 +37,7 @@ def captioned(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _rows(path: Path) -> list[Mapping[str, Any]]:
-    text = _text(path)
+    text = decoded(path)
     if path.suffix == ".csv":
-        return list(csv.DictReader(io.StringIO(text)))
-    try:
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise AssetError(f"{path} is no JSONL ({error}).") from None
-    return [row if isinstance(row, dict) else {} for row in rows]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AssetError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    return [row for _, row in objects(path, text, 'Write {"file": "a.png", "text": "a cat"}.')]

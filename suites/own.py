@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from harness.errors import InputError
 from harness.records import Prompt
 from suites.captioned import captioned
 from suites.proc.parse import parse
+from suites.rows import decoded, lines, objects
 
 __all__ = ["NAMES", "Own", "read_own"]
 
@@ -46,7 +46,7 @@ class Own:
 
     prompts: tuple[Prompt, ...]
     remarks: tuple[str, ...]
-    pictures: tuple[Path, ...] = ()
+    pictures: tuple[Path, ...] = ()  # captioned ones, where a folder was read
 
     @property
     def checkable(self) -> bool:
@@ -70,7 +70,7 @@ def read_own(path: Path, columns: Mapping[str, str] | None = None) -> Own:
     readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".txt": _txt}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: prompts are read from .csv, .jsonl or .txt files, or a folder.")
-    rows = list(readers[path.suffix.lower()](path, _decoded(path)))
+    rows = list(readers[path.suffix.lower()](path, decoded(path)))
     if not rows:
         raise InputError(f"{path} holds no prompts. Write one a line, or head a column `text`.")
     names = list(dict.fromkeys(name for _, fields in rows for name in fields))
@@ -91,14 +91,15 @@ def _made(
     again: list[int] = []
     renamed: list[int] = []
     for line, fields in rows:
-        text = unicodedata.normalize("NFC", str(fields.get(columns["text"]) or "")).strip()
+        text = _text(path, line, fields.get(columns["text"]))
         if not text:
             empty.append(line)
             continue
         if text in prompts:
             again.append(line)
             continue
-        name = str(fields.get(columns.get("id", "")) or f"{unit}-{line}")
+        told = fields.get(columns.get("id", ""))
+        name = f"{unit}-{line}" if told in (None, "") else str(told)
         if name in ids:
             renamed.append(line)
             name = f"{name}-{unit}-{line}"
@@ -107,7 +108,8 @@ def _made(
         with contextlib.suppress(ValueError):
             spec = parse(text)
         told = fields.get(columns.get("category", ""))
-        category = str(told or (spec or {}).get("category") or UNSORTED).strip()
+        sorted_as = "" if told is None else str(told).strip()
+        category = sorted_as or str((spec or {}).get("category") or UNSORTED)
         prompts[text] = Prompt(id=name, text=text, category=category, spec=spec)
     if not prompts:
         raise InputError(f"{path} holds no prompts. Write one a line, or head a column `text`.")
@@ -128,13 +130,27 @@ def _made(
     return Own(prompts=found, remarks=tuple(remarks), pictures=pictures)
 
 
-def _lines(lines: Sequence[int], unit: str, one: str, many: str) -> list[str]:
-    if not lines:
+def _text(path: Path, line: int, told: object) -> str:
+    """A prompt as it is asked; raises InputError for one that is no text."""
+    if not isinstance(told, str | None):
+        raise InputError(f"{path}:{line}: its text is a {type(told).__name__}, not a string.")
+    text = unicodedata.normalize("NFC", told or "").strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{path}:{line}: its text holds half a character. Write it anew."
+        ) from None
+    return text
+
+
+def _lines(found: Sequence[int], unit: str, one: str, many: str) -> list[str]:
+    if not found:
         return []
-    shown = ", ".join(map(str, lines[:SHOWN])) + (" ..." if len(lines) > SHOWN else "")
-    if len(lines) == 1:
+    shown = ", ".join(map(str, found[:SHOWN])) + (" ..." if len(found) > SHOWN else "")
+    if len(found) == 1:
         return [f"{unit.capitalize()} {shown} {one}."]
-    return [f"{len(lines)} {unit}s {many} ({shown})."]
+    return [f"{len(found)} {unit}s {many} ({shown})."]
 
 
 def _columns(path: Path, names: Sequence[str], told: Mapping[str, str]) -> dict[str, str]:
@@ -157,53 +173,30 @@ def _columns(path: Path, names: Sequence[str], told: Mapping[str, str]) -> dict[
     return found
 
 
-def _decoded(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8; in a spreadsheet choose "
-            "CSV UTF-8."
-        ) from None
-
-
 def _csv(path: Path, text: str) -> Iterator[Row]:
-    head = text.split("\n", 1)[0]
-    if not any(mark in head for mark in DELIMITERS):
-        name, *lines = (line.strip().strip('"') for line in text.splitlines())
-        yield from ((number, {name: line}) for number, line in enumerate(lines, start=2))
-        return
-    delimiter = max(DELIMITERS, key=head.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    """Any delimiter that the head has; without one, a column of texts that may hold commas."""
+    _, head = next(lines(text), (0, ""))
+    delimiter = max(DELIMITERS, key=head.count) if any(d in head for d in DELIMITERS) else "\x1f"
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
+        names = next(reader, [])
         for row in reader:
-            if None in row:
+            if len(row) > len(names) > 0:
                 raise InputError(
                     f"{path}:{reader.line_num}: more fields than the header has. Quote a text "
                     f"that holds a {delimiter!r}."
                 )
-            if any(row.values()):
-                yield reader.line_num, {k: v for k, v in row.items() if v is not None}
+            if any(row):
+                yield reader.line_num, dict(zip(names, row, strict=False))
     except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: no CSV ({error}).") from None
+        raise InputError(
+            f"{path}:{reader.line_num}: no CSV ({error}). Is a quotation mark not closed?"
+        ) from None
 
 
 def _jsonl(path: Path, text: str) -> Iterator[Row]:
-    for line, raw in enumerate(text.splitlines(), start=1):
-        if not raw.strip():
-            continue
-        try:
-            row = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{line}: not JSON ({error}).") from None
-        if not isinstance(row, dict):
-            raise InputError(f'{path}:{line}: no object. Write {{"text": "a red circle"}}.')
-        yield line, row
+    yield from objects(path, text, 'Write {"text": "a red circle"}.')
 
 
-def _txt(path: Path, text: str) -> Iterator[Row]:
-    for line, raw in enumerate(text.splitlines(), start=1):
-        if raw.strip():
-            yield line, {"text": raw}
+def _txt(_: Path, text: str) -> Iterator[Row]:
+    yield from ((number, {"text": line}) for number, line in lines(text))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from harness.errors import InputError
 from harness.records import Prompt, PromptSet
 from suites.proc.sets import to_jsonl
 from suites.proc.verify import verify
+from suites.rows import decoded, lines, objects
 
 __all__ = ["read_prompt_file"]
 
@@ -35,12 +35,7 @@ def read_prompt_file(path: Path) -> PromptSet:
     reader = readers.get(path.suffix)
     if reader is None:
         raise InputError(f"{path}: prompts are read from .jsonl, .csv or .txt files.")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"Prompt file {path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+    text = decoded(path)
     prompts: dict[str, Prompt] = {}
     for line, row in reader(path, text):
         prompt = _prompt(path, line, row)
@@ -85,16 +80,7 @@ def _prompt(path: Path, line: int, row: dict[str, Any]) -> Prompt:
 
 
 def _jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, raw in enumerate(text.splitlines(), start=1):
-        if not raw.strip():
-            continue
-        try:
-            row = json.loads(raw)
-        except ValueError as error:
-            raise InputError(f"{path}:{line}: not JSON ({error}). {REMEDY}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}:{line}: a {type(row).__name__}, not an object. {REMEDY}")
-        yield line, row
+    yield from objects(path, text, REMEDY)
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -111,6 +97,4 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _txt(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, raw in enumerate(text.splitlines(), start=1):
-        if raw.strip():
-            yield line, {"text": raw.strip()}
+    yield from ((number, {"text": line.strip()}) for number, line in lines(text))

@@ -27,6 +27,26 @@ def test_a_spreadsheet_is_read_by_the_names_of_its_columns(tmp_path):
     assert not own.checkable
 
 
+def test_one_column_may_hold_commas_quotes_and_lines(tmp_path):
+    text = 'prompt\r\na sign that says "OPEN", red\r\n"a sign ""SHUT"""\r\n"two\nlines"\r\n'
+    own = read_own(write(tmp_path, "p.csv", text))
+    assert [p.text for p in own.prompts] == [
+        'a sign that says "OPEN", red',
+        'a sign "SHUT"',
+        "two\nlines",
+    ]
+
+
+def test_odd_separators_and_numbers_are_kept(tmp_path):
+    rows = '{"text": "a\u2028b", "class": 0, "id": 0}\n{"text": "c", "class": 1}'
+    own = read_own(write(tmp_path, "p.jsonl", rows))
+    assert [(p.id, p.text, p.category) for p in own.prompts] == [
+        ("0", "a\u2028b", "0"),
+        ("line-2", "c", "1"),
+    ]
+    assert len(read_own(write(tmp_path, "p.txt", "a\x85b\nc\n")).prompts) == 2
+
+
 def test_what_was_left_out_is_told_with_its_lines(tmp_path):
     text = "id,text\na,red\na,green\nb,\nc,red\nd,red \ne,\n"
     own = read_own(write(tmp_path, "p.csv", text))
@@ -82,8 +102,12 @@ def test_captioned_pictures_are_prompts_with_their_pictures(tmp_path):
         ("p.csv", "text\n", "holds no prompts"),
         ("p.csv", "text\na,b\n", r"p\.csv:2: more fields than the header has"),
         ("p.csv", b"text\n\xff\n", "is not UTF-8 .byte 5"),
+        ("p.csv", "", "holds no prompts"),
+        ("p.csv", 'text,n\n"a,1\nb,2\n', r"p\.csv:3: no CSV .*not closed"),
+        ("p.jsonl", '{"text": ["a"]}', r"p\.jsonl:1: its text is a list"),
+        ("p.jsonl", '{"text": "\\ud83d"}', r"p\.jsonl:1: its text holds half a character"),
         ("p.jsonl", "{\n", r"p\.jsonl:1: not JSON"),
-        ("p.jsonl", "[]\n", r"p\.jsonl:1: no object"),
+        ("p.jsonl", "[]\n", r"p\.jsonl:1: a list, not an object"),
         ("p.pdf", "text\n", "are read from"),
         ("p.txt", " \n", "holds no prompts"),
     ],
