@@ -23,7 +23,7 @@ __all__ = ["cache_folder", "fetch", "resolve"]
 
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
-HUB_FILES = ("open_clip_config.json", "open_clip_model.safetensors", "tokenizer*", "*.txt")
+HUB_FILES = ["open_clip_config.json", "open_clip_model.safetensors", "tokenizer*", "*.txt"]
 
 
 def resolve(name_or_path: str | Path) -> Path:

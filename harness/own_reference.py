@@ -42,10 +42,7 @@ def embed(folder: Path, judge: Judge, out: Path) -> None:
     """Writes features.npy and statistics.json. Raises AssetError for a folder without pictures."""
     if not folder.is_dir():
         raise AssetError(f"There is no folder {folder}. Name one that holds pictures.")
-    captions = dict(captioned(folder))
-    paths = list(captions) or sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in PICTURES
-    )
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     if len(paths) < FEWEST:
         raise AssetError(
             f"{folder} holds {len(paths)} pictures ({', '.join(PICTURES)}); a reference needs "
@@ -57,11 +54,22 @@ def embed(folder: Path, judge: Judge, out: Path) -> None:
     ]
     features = np.concatenate(rows)
     facts: dict[str, Any] = {"prompts": f"{len(paths)} pictures of {folder.name}"}
-    if captions:
-        texts = judge.captions([captions[path] for path in paths])
-        facts["matched_clip"] = float((features * texts).sum(1).mean())
-        facts["shuffled_clip"] = float((features * np.roll(texts, 1, axis=0)).sum(1).mean())
+    captions = _captions(folder)
+    known = [at for at, path in enumerate(paths) if path in captions]
+    if len(known) > 1:
+        texts = judge.captions([captions[paths[at]] for at in known])
+        seen = features[known]
+        facts["matched_clip"] = float((seen * texts).sum(1).mean())
+        facts["shuffled_clip"] = float((seen * np.roll(texts, 1, axis=0)).sum(1).mean())
     write_reference(out, features, judge.path, facts)
+
+
+def _captions(folder: Path) -> dict[Path, str]:
+    """Of those pictures that have one; none where the list of the folder is of something else."""
+    try:
+        return dict(captioned(folder))
+    except AssetError:
+        return {}
 
 
 def _picture(path: Path) -> np.ndarray:

@@ -18,8 +18,9 @@ from scipy import stats
 
 from harness.stats import cluster_interval, wilson
 
-__all__ = ["FEWEST_SHARES", "Paired", "paired"]
+__all__ = ["FEWEST", "FEWEST_SHARES", "Paired", "paired"]
 
+FEWEST = 5  # prompts, under which nothing is said of a difference
 FEWEST_SHARES = 30  # prompts, under which a t interval of shares is not trusted
 
 
@@ -75,9 +76,9 @@ def _newcombe(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, fl
     a, b = only_ours + both, only_theirs + both
     first, second = wilson(a, n), wilson(b, n)
     product = a * b * (n - a) * (n - b)
-    cross = both * neither - only_ours * only_theirs
+    cross = float(both * neither - only_ours * only_theirs)
     if cross > 0:
-        cross = max(cross - n / 2, 0)
+        cross = max(cross - n / 2, 0.0)
     phi = cross / math.sqrt(product) if product else 0.0
     assert first.low is not None and first.high is not None
     assert second.low is not None and second.high is not None

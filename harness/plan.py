@@ -71,13 +71,18 @@ def wanted_pairs(plan: Plan, blocks: Sequence[WindowRecord], candidate: str, bas
 
     The largest over every quantity measured: processor time, and the joules of each domain.
     """
-    logs = log_ratios(blocks, candidate, baseline)
+    logs = log_ratios(blocks, candidate, baseline).values()
     spreads = [statistics.stdev(row[:PILOT_PAIRS]) for row in logs if len(row) >= PILOT_PAIRS]
     return max((pairs_needed(s) for s in spreads), default=plan.pairs)
 
 
-def log_ratios(blocks: Sequence[WindowRecord], candidate: str, baseline: str) -> list[list[float]]:
-    """log(baseline / candidate) per image of each finished pair, in order; a list a quantity."""
+def log_ratios(
+    blocks: Sequence[WindowRecord], candidate: str, baseline: str
+) -> dict[str, list[float]]:
+    """log(baseline / candidate) per image of each finished pair, in order, by quantity.
+
+    Quantities are cpu_s and the domains that were read.
+    """
     sums: dict[str, dict[tuple[int, str], list[float]]] = {}
     for record in blocks:
         window = record.window
@@ -88,12 +93,11 @@ def log_ratios(blocks: Sequence[WindowRecord], candidate: str, baseline: str) ->
             images = window.requests - window.failures
             each = value / images if value and images else 0.0  # 0: no ratio below
             sums.setdefault(quantity, {}).setdefault(key, []).append(each)
-    rows = []
-    for cells in sums.values():
-        row = []
+    rows: dict[str, list[float]] = {}
+    for quantity, cells in sums.items():
+        row = rows.setdefault(quantity, [])
         for pair in sorted({pair for pair, _ in cells}):
             a, b = cells.get((pair, candidate), []), cells.get((pair, baseline), [])
             if len(a) == len(b) == 2 and all(a) and all(b):
                 row.append(math.log(sum(b) / sum(a)))
-        rows.append(row)
     return rows

@@ -39,8 +39,8 @@ class Progress:
     def stage(self, name: str, total: int) -> Iterator[Stage]:
         """One stage from its begin to its end."""
         bars = Bars(
-            TextColumn("{task.description:<32}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
@@ -58,6 +58,7 @@ class Stage:
     def __init__(self, name: str, total: int, bars: Bars, *, told: bool) -> None:
         self.name, self.done, self.total, self._told = name, 0, total, told
         self._bars, self._task = bars, bars.add_task(name, total=total, note="")
+        self._note = ""
         self.say()
 
     def say(
@@ -72,12 +73,13 @@ class Stage:
         self.done = self.done if done is None else done
         self.total = self.total if total is None else total
         facts = dict(facts or {})
+        self._note = _note(facts) or self._note
         self._bars.update(
             self._task,
             completed=self.done,
             total=self.total,
-            description=f"{self.name}  {what}"[:32].rstrip(),
-            **({"note": _note(facts)} if facts else {}),
+            description=f"{self.name}  {what}"[:28].rstrip(),
+            note=self._note,
         )
         self._bars.refresh()
         if self._told:
@@ -96,8 +98,10 @@ def so_far(
 ) -> dict[str, Any]:
     """What finished windows of blocks come to, and how long the rest may take.
 
-    `share` of 1 is done since `began_s` (time.monotonic). Joules are those of the first domain that
-    is read. The interval is for patience: the plan is fixed, and nothing stops for it.
+    `share` of 1 is done since `began_s` (time.monotonic). `joules` are of both systems by domain,
+    but of none with a reading that is missing. `ratio` is baseline over candidate in `ratio_of`:
+    processor time (cpu_s), or where that is of nobody here, the first domain. Its interval is for
+    patience: the plan is fixed, and nothing stops for it.
     """
     if not blocks:
         return {}
@@ -107,15 +111,17 @@ def so_far(
         "images": images,
         "images_per_s": round(last.requests / max(last.span.duration_s, 1e-9), 3),
     }
-    domains = [r.domain for b in blocks for r in b.readings if r.energy_j is not None]
-    if domains:
-        found["joules"] = round(
-            sum(r.energy_j or 0.0 for b in blocks for r in b.readings if r.domain == domains[0]), 3
-        )
-    logs = next(iter(log_ratios(blocks, candidate, baseline)), [])
-    if logs:
-        interval = cluster_interval(logs)
-        found["ratio"] = round(math.exp(interval.estimate), 3)
+    joules: dict[str, list[float | None]] = {}
+    for reading in (r for b in blocks for r in b.readings):
+        joules.setdefault(reading.domain, []).append(reading.energy_j)
+    whole = {d: [j for j in all_j if j is not None] for d, all_j in joules.items()}
+    told = {d: round(sum(js), 3) for d, js in whole.items() if len(js) == len(joules[d])}
+    found |= {"joules": told} if told else {}
+    every = log_ratios(blocks, candidate, baseline)
+    quantity = next((name for name, logs in every.items() if logs), None)
+    if quantity:
+        interval = cluster_interval(every[quantity])
+        found |= {"ratio": round(math.exp(interval.estimate), 3), "ratio_of": quantity}
         if interval.low is not None and interval.high is not None:
             found |= {"low": round(math.exp(interval.low), 3)}
             found |= {"high": round(math.exp(interval.high), 3)}
@@ -129,11 +135,11 @@ def _note(facts: Mapping[str, Any]) -> str:
     words = []
     if "images_per_s" in facts:
         words.append(f"{facts['images_per_s']:.3g} images/s")
-    if "joules" in facts:
-        words.append(f"{facts['joules']:.3g} J")
+    words += [f"{joules:.4g} J {name}" for name, joules in facts.get("joules", {}).items()]
     if "ratio" in facts:
         ends = f" [{facts['low']:.3g}, {facts['high']:.3g}]" if "low" in facts else ""
-        words.append(f"{facts['ratio']:.3g}x{ends} so far")
+        what = "time" if facts["ratio_of"] == "cpu_s" else facts["ratio_of"]
+        words.append(f"{facts['ratio']:.3g}x{ends} {what} so far")
     if facts.get("left_s"):
         words.append(f"{math.ceil(facts['left_s'] / 60)} min left")
     return "  ".join(words)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from harness import assets, bundle, errors, inputs
 from harness.audit import audit
 from harness.compose import compose, run_folder
 from harness.errors import AssetError, ConfigError
+from harness.metrics.precision_recall import K
+from harness.paired import FEWEST
 from harness.plan import Plan, SystemPlan
 from harness.records import Prompt, Request
 from harness.stats import ALPHA
@@ -69,7 +72,9 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
         raise ConfigError(f"--images {asked.images}; it is at least 1.")
     pair = [f"candidate={asked.candidate}", f"baseline={asked.baseline}"]
     if not any(override.startswith("system=") for override in asked.overrides):
-        pair.append(f'system=["{asked.candidate}","{asked.baseline}"]')
+        made = re.findall(r"^\++systems\.([^.=]+)", "\n".join(asked.overrides), re.MULTILINE)
+        shipped = [n for n in (asked.candidate, asked.baseline) if n not in made]
+        pair.append(f"system=[{','.join(json.dumps(name) for name in shipped or ['null'])}]")
     config = compose([*pair, *asked.overrides], name="stress")
     unknown = _unknown(own.prompts, {name: config["systems"][name] for name in inputs.pair(config)})
     for remark in unknown:
@@ -81,9 +86,10 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
     size = suite["sizes"][inputs.known(suite["size"], suite["sizes"], "suite.size")]
     if any(text.split("=")[0].endswith(".core") for text in asked.overrides):
         raise ConfigError("core follows from the number of prompts; ask for more with --images.")
-    size["core"] = max(1, math.ceil(len(own.prompts) * asked.images / (2 * size["pairs"])))
+    pairs = inputs.plan(suite, config["seed"]).pairs
+    size["core"] = max(1, math.ceil(len(own.prompts) * asked.images / (2 * pairs)))
     judge = _judge(own, asked)
-    pictures = asked.reference or (asked.prompts if own.pictures and judge else None)
+    pictures = asked.reference or (asked.prompts if len(own.pictures) > K and judge else None)
     if pictures is not None and not pictures.is_dir():
         raise AssetError(f"There is no folder {pictures}. Name one that holds pictures.")
     if judge is not None and not only_say:
@@ -99,15 +105,15 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
         return None
     beside = run.with_name(f"{run.name}.prompts.jsonl")
     bundle.write_bytes(beside, to_jsonl(own.prompts))
-    suite["prompts"] = str(beside)
+    suite["prompts"] = str(beside.resolve())
     suite["judge"] = judge
-    if pictures is not None:
-        suite["reference"] = str(
-            _reference(pictures, judge, run.with_name(f"{run.name}.reference"))
-        )
+    if pictures is not None and judge is not None:
+        beside = run.with_name(f"{run.name}.reference").resolve()
+        suite["reference"] = str(_reference(pictures, judge, beside))
     elif judge == SHIPPED["judge"]:
         suite["reference"] = SHIPPED["reference"]
     config["own"] = {"file": asked.prompts.name, "remarks": [*own.remarks, *unknown]}
+    config["own"]["reference"] = pictures.name if pictures is not None else None
     return audit(config, run)
 
 
@@ -157,29 +163,33 @@ def _sensitivity(own: Own, *, judged: bool) -> list[str]:
     """What difference so many prompts can show, over all and in a category."""
     if not own.checkable and not judged:
         return ["Pictures are not scored: time and energy alone are compared."]
-    z = float(stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(POWER))
-    counts: dict[str, int] = {}
-    for prompt in own.prompts:
-        counts[prompt.category] = counts.get(prompt.category, 0) + 1
-    shown = {"all of them": len(own.prompts)}
+    counts = Counter(prompt.category for prompt in own.prompts)
+    tested = [name for name in sorted(counts, key=counts.__getitem__) if counts[name] >= FEWEST]
+    shown = [("all of them", len(own.prompts), ALPHA)] if len(own.prompts) >= FEWEST else []
     if len(counts) > 1:
-        shown |= dict(sorted(counts.items(), key=lambda item: item[1])[:SAMPLED])
+        shown += [(name, counts[name], ALPHA / len(tested)) for name in tested[:SAMPLED]]
+    told = [f"{_least(n, alpha, own.checkable)} over {name} ({n})" for name, n, alpha in shown]
+    few = f"Of fewer than {FEWEST} prompts nothing is said."
+    if not told:
+        return [few]
+    seen = f"{', '.join(told)} on"
     if own.checkable:
-        seen = {
-            name: f"{100 * z * math.sqrt(DISAGREE / n):.0f} points" for name, n in shown.items()
-        }
+        seen += f", if the two disagree in {DISAGREE:.0%} of prompts, or in as many as they differ"
     else:
-        seen = {name: f"{z / math.sqrt(n):.2f}" for name, n in shown.items()}
-    told = ", ".join(f"{seen[name]} over {name} ({n})" for name, n in shown.items())
-    if own.checkable:
-        return [
-            f"A difference in right pictures is seen nine times in ten from {told} on, if the two "
-            f"disagree in {DISAGREE:.0%} of prompts."
-        ]
-    return [
-        "A difference in CLIP is seen nine times in ten from these parts of its own spread over "
-        f"prompts on: {told}."
-    ]
+        seen += ", in parts of how much that difference varies from prompt to prompt"
+    what = "right pictures" if own.checkable else "CLIP"
+    texts = [f"A difference in {what} is seen nine times in ten from {seen}."]
+    return texts + ([few] if min(counts.values()) < FEWEST else [])
+
+
+def _least(prompts: int, alpha: float, shares: bool) -> str:
+    """The least difference that is seen in POWER of all tries, two-sided at 2 alpha."""
+    z = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER))
+    if not shares:
+        return f"{z / math.sqrt(prompts):.2f}"
+    least = max(z * math.sqrt(DISAGREE / prompts), 0.0)
+    least = least if least <= DISAGREE else z * z / prompts  # then all that disagree differ
+    return f"{100 * least:.0f} points" if least <= 1 else "more than there is"
 
 
 def _probe(system: SystemPlan, prompts: tuple[Prompt, ...]) -> tuple[float, float]:
@@ -218,10 +228,8 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
-def _reference(pictures: Path, judge: str | None, out: Path) -> Path:
+def _reference(pictures: Path, judge: str, out: Path) -> Path:
     """What the judge sees in a folder of pictures, by a process of its own, which has torch."""
-    if judge is None:
-        raise ConfigError("a reference needs a judge; leave out --judge none.")
     command = [sys.executable, "-m", "harness.own_reference"]
     command += [str(pictures), str(assets.resolve(judge)), str(out)]
     done = subprocess.run(command, capture_output=True, text=True)

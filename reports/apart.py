@@ -1,8 +1,8 @@
 """The factor taken apart: what it is a product of, and what is taken back of it.
 
 Evaluations are as the cards tell them, multiply-adds as they were counted, and the rest follows
-from what was metered, so that every product but the last steps' is a measured factor. A step whose
-figures are not in the bundle is left out, and what it is worth falls to the next.
+from what was metered. A step whose figures are not in the bundle is left out, and what it is worth
+falls to the next.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from reports.costs import Cost, Factor
 __all__ = ["IMAGES", "Step", "taken_apart"]
 
 IMAGES = 1_000_000  # that a training is spread over
+METHODS = ("wall", "counter", "integrated", "modelled")  # the most direct first
 SPARED = "multiply_adds_of_capacity_matched"  # of a card: the share that its network does of all
 
 
@@ -47,17 +48,20 @@ def taken_apart(
     steps: list[Step] = []
     if (time := factors.get("processor time")) is None:
         return ()
-    for what, source, product in _work(evidence, names, {one.system: one for one in moved}):
+    work = {one.system: one for one in moved}
+    for what, source, product in _work(evidence, names, work):
         _add(steps, what, source, product)
-    if steps:
+    if len(steps) > 1:
         source = "number format, kernels, and all that is no multiply-add"
         _add(steps, "time for a multiply-add", source, time.estimate or 0.0)
+    elif steps:
+        _add(steps, "all else", "no multiply-adds were counted", time.estimate or 0.0)
     _add(steps, "processor time", "", time.estimate or 0.0, total=time)
     if (whole := factors.get("node")) is None or len(node) < len(names):
         return tuple(steps)
     ours, theirs = (node[name] for name in names)
-    if ours.idle is not None and theirs.idle is not None and ours.idle < 1:
-        alone = _mean(theirs) * (1 - theirs.idle) / (_mean(ours) * (1 - ours.idle))
+    if all(one.idle is not None and one.idle < 1 for one in (ours, theirs)):
+        alone = _alone(theirs) / _alone(ours)
         _add(steps, "joules of the work alone", "beside its processor time", alone, whole.method)
         source = "what the machine draws anyway, for as long as it takes"
         _add(steps, "idle power", source, whole.estimate or 0.0, whole.method)
@@ -67,9 +71,21 @@ def taken_apart(
     training = next((one.training_j for one in trained if one.system == evidence.candidate), None)
     if training:
         each = training / IMAGES / _mean(ours)
-        source = f"of the candidate, over {IMAGES:,} images; the baseline's is left out"
-        _add(steps, "training", source, steps[-1].product / (1 + each), whole.method)
+        source = f"as the card tells, over {IMAGES:,} images; the baseline's is left out"
+        _add(steps, "training", source, steps[-1].product / (1 + each), _method(evidence, whole))
     return tuple(steps)
+
+
+def _method(evidence: Evidence, whole: Factor) -> str:
+    """The least direct of how windows and training were read."""
+    notes = evidence.cards[evidence.candidate].get("notes") or {}
+    told = [one for one in METHODS if one in (whole.method, *notes["training"].get("methods", ()))]
+    return told[-1] if told else ""
+
+
+def _alone(cost: Cost) -> float:
+    """Joules of an image without what the machine would have drawn anyway."""
+    return _mean(cost) * (1 - (cost.idle or 0.0))
 
 
 def _work(
@@ -81,13 +97,14 @@ def _work(
     evaluations = theirs / ours if ours and theirs else 1.0
     if ours and theirs:
         yield "evaluations of a network", "by the cards", evaluations
+    source = " and ".join(dict.fromkeys(moved[name].source for name in names if name in moved))
     done = [one.multiply_adds if (one := moved.get(name)) else None for name in names]
     if not done[0] or not done[1]:
         return
-    product, source = done[1] / done[0], "multiply-adds of an evaluation"
+    product, source = done[1] / done[0], f"multiply-adds of an evaluation, {source}"
     share = (evidence.cards.get(names[0], {}).get("active") or {}).get(SPARED)
     if isinstance(share, int | float) and 0 < share < 1:
-        yield "another size of network", f"{source}, if nothing were skipped", product * share
+        yield "another size of network", f"{source}; if nothing were skipped", product * share
         source = "by the candidate's card"
         yield "parts of it that are skipped", source, product
     else:

@@ -14,7 +14,7 @@ from typing import Any
 from harness import bundle
 from harness.evidence import read_evidence
 from harness.metrics.summary import Table
-from harness.paired import Paired, paired
+from harness.paired import FEWEST, Paired, paired
 from harness.ratio import MeasuredRatio, measured_ratio
 from harness.records import Evidence
 from harness.stats import ALPHA, cluster_means, holm, non_inferiority
@@ -28,7 +28,6 @@ __all__ = ["PAGES", "SUITE", "render"]
 
 PAGES = ("stress.html", "stress.md")
 SUITE = "own"  # whose audits have this page
-FEWEST = 5  # prompts of a category, under which nothing is said to be beyond chance
 SHOWN = 8  # prompts of each side that are shown
 WORDS = {
     "verified": "pictures that show what was asked",
@@ -227,8 +226,8 @@ def _interval(scored: Scored, found: Paired) -> str:
     """CLIP's cosines are told times 100, shares in points."""
     if scored.shares:
         return numbers.interval(found.low, found.high, "points")
-    ends = (None if end is None else round(100 * end, 1) for end in (found.low, found.high))
-    return numbers.interval(*ends, "signed")
+    low, high = (None if end is None else round(100 * end, 1) for end in (found.low, found.high))
+    return numbers.interval(low, high, "signed")
 
 
 def _written(scored: Scored, difference: float) -> str:

@@ -76,6 +76,7 @@ FLOORS = {
     "harness.signature": 3.05,
     "harness.counter": 3.05,
     "harness.stats": 1.0,
+    "harness.paired": 1.1,
     "harness.protocols": 1.0,
     "harness.assets": 1.0,
     "suites": 1.05,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -62,13 +63,21 @@ def test_without_cards_joules_or_work_there_is_less_to_tell(
 ) -> None:
     assert [step.what for step in read_view(unmetered).apart] == [
         "evaluations of a network",
-        "time for a multiply-add",
+        "all else",
         "processor time",
     ]
     bare = _changed(unmetered, tmp_path / "bare", "un0", evaluations=None)
     steps = read_view(bare).apart
     assert [step.what for step in steps] == ["processor time"]
     assert waterfall(steps) is None
+
+
+def test_a_system_that_waits_has_no_work_alone(sample: Path, monkeypatch) -> None:
+    view = read_view(sample)
+    waits = [dataclasses.replace(c, idle=1.0) if c.system == "dense" else c for c in view.costs]
+    monkeypatch.setattr("reports.view.costs.costs", lambda *_: waits)
+    steps = [step.what for step in read_view(sample).apart]
+    assert "energy of the node" in steps and "joules of the work alone" not in steps
 
 
 def test_bars_begin_where_the_one_before_ended(sample: Path) -> None:
