@@ -318,9 +318,10 @@ def _distances(root: Path, evidence: Evidence) -> tuple[tuple[str, str, str], ..
         if row["category"] == "all"
     }
     write = {"precision": numbers.percent, "recall": numbers.percent}
-    return tuple(
-        (words, *(write.get(metric, numbers.signed)(scores[s, metric]) for s in both))
-        for metric, words in DISTANCES
-        for both in [(evidence.candidate, evidence.baseline)]
-        if all((s, metric) in scores for s in both)
-    )
+    found = []
+    for metric, words in DISTANCES:
+        ours, theirs = (scores.get((s, metric)) for s in (evidence.candidate, evidence.baseline))
+        if ours is not None and theirs is not None:
+            told = write.get(metric, numbers.signed)
+            found.append((words, told(ours), told(theirs)))
+    return tuple(found)
