@@ -332,11 +332,15 @@ def _human(arguments: argparse.Namespace) -> int:
         print(page)
         return 0
     found = blind.read(arguments.bundle, arguments.answers)
+    low, high = found.chosen.low, found.chosen.high
+    ends = f"95% {low:.1%} to {high:.1%}" if low is not None and high is not None else "too few"
     print(
         f"{found.candidate} was chosen over {found.baseline} in {found.chosen.estimate:.1%} of "
-        f"{found.chosen.n} pairs (95% {found.chosen.low:.1%} to {found.chosen.high:.1%}) of "
-        f"{found.files} people. Pictures that cannot be told apart come to 50%."
+        f"{found.answers} answers ({ends}, over {found.chosen.n} pairs; files: {found.files}). "
+        "Pictures that cannot be told apart come to 50%."
     )
+    if found.left_out:
+        print(f"Left out: {found.left_out} prompts that one of both has no picture of.")
     return 0
 
 

@@ -44,13 +44,11 @@ class Exhibit:
         return "".join(marks[picture.verified] for picture in self.pictures)
 
 
-def gallery(
-    root: Path, evidence: Evidence, systems: Sequence[str]
-) -> tuple[tuple[Exhibit, ...], str]:
+def gallery(root: Path, evidence: Evidence, systems: Sequence[str]) -> tuple[Exhibit, ...]:
     """Every core request of the candidate, side by side, in the order they were asked."""
     rows = {(r["system"], r["prompt_id"], r["seed"]): r for r in scored_core(evidence)}
     verified = verified_requests(evidence)
-    exhibits = tuple(
+    return tuple(
         Exhibit(
             category=evidence.prompts[prompt].category,
             prompt=evidence.prompts[prompt].text,
@@ -64,11 +62,6 @@ def gallery(
         for system, prompt, seed in rows
         if system == evidence.candidate
     )
-    note = (
-        f"All {len(exhibits)} core requests, in the order they were asked, nothing picked. The "
-        "pictures are in the bundle's folder images/."
-    )
-    return exhibits, note
 
 
 def verified_requests(evidence: Evidence) -> dict[tuple[str, int], bool]:

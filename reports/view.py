@@ -114,7 +114,6 @@ class View:
     remarks: tuple[tuple[str, str], ...]
     cards: tuple[Row, ...]
     gallery: tuple[Exhibit, ...]
-    gallery_note: str
     meter: tuple[Row, ...]
     metering: str
     environment: tuple[tuple[str, str], ...]
@@ -140,7 +139,6 @@ def read_view(root: Path) -> View:
     }
     spent = tuple(costs.costs(evidence, systems, verified))
     scored = tuple(s for s in systems if any(r["system"] == s for r in scores))
-    exhibits, note = gallery(root, evidence, systems)
     moved, spread = tuple(traffic(evidence)), footprints(evidence)
     return View(
         title=f"{evidence.candidate} against {evidence.baseline}",
@@ -178,8 +176,7 @@ def read_view(root: Path) -> View:
         ),
         remarks=_remarks(evidence),
         cards=tuple(_plain_card(name, evidence.cards.get(name, {})) for name in systems),
-        gallery=exhibits,
-        gallery_note=note,
+        gallery=gallery(root, evidence, systems),
         meter=_meter(environment.get("meter") or {}),
         metering=_metering(evidence),
         environment=tuple(

@@ -1,9 +1,13 @@
 """The blind page, and what its answers come to."""
 
+import base64
+import dataclasses
+import io
 import re
 
 import pages
 import pytest
+from PIL import Image
 from toy_audits import toys
 
 from harness import bundle, cli
@@ -20,9 +24,9 @@ def run(tmp_path_factory):
 
 
 def answers(path, run, choices):
-    digest = bundle.manifest_digest(run)
-    rows = [f"{pair},{choice},{digest}" for pair, choice in choices]
-    path.write_text("\n".join(["pair,choice,bundle", *rows]) + "\n")
+    page = blind._page(bundle.manifest_digest(run))
+    rows = [f"{pair},{choice},{page}" for pair, choice in choices]
+    path.write_text("\n".join(["pair,choice,page", *rows]) + "\n")
     return path
 
 
@@ -50,7 +54,7 @@ def test_a_person_answers_by_keyboard_and_takes_a_file_away(run, tmp_path):
             page.click("#file")
         taken.value.save_as(tmp_path / "answers.csv")
     lines = (tmp_path / "answers.csv").read_text().splitlines()
-    assert lines[0] == "pair,choice,bundle" and [x.split(",")[1] for x in lines[1:]] == [
+    assert lines[0] == "pair,choice,page" and [x.split(",")[1] for x in lines[1:]] == [
         "0",
         "1",
         "0",
@@ -60,7 +64,8 @@ def test_a_person_answers_by_keyboard_and_takes_a_file_away(run, tmp_path):
 
 def test_whose_picture_was_chosen_is_known_by_the_digest_alone(run, tmp_path, capsys):
     evidence = read_evidence(run)
-    pairs = blind._pairs(run, evidence, bundle.manifest_digest(run))
+    pairs, left_out = blind._pairs(run, evidence, bundle.manifest_digest(run))
+    assert left_out == 0
     ours = [
         (pair.number, next(i for i, side in enumerate(pair.sides) if side.system == "a"))
         for pair in pairs
@@ -71,21 +76,48 @@ def test_whose_picture_was_chosen_is_known_by_the_digest_alone(run, tmp_path, ca
     assert found.chosen.estimate == 1.0 and found.chosen.n == len(pairs)
     both = [tmp_path / "1.csv", answers(tmp_path / "2.csv", run, theirs)]
     assert cli.main(["human", str(run), *map(str, both)]) == 0
-    assert "a was chosen over b in 50.0%" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "a was chosen over b in 50.0%" in told and "too few" in told
+
+
+def test_a_page_does_not_hold_what_tells_the_sides(run):
+    digest, page = bundle.manifest_digest(run), blind.render(run)
+    assert digest not in page
+    pairs, _ = blind._pairs(run, read_evidence(run), digest)
+    turned = [blind._turned(digest, pair.number) for pair in pairs]
+    names = set(re.findall(r"[0-9a-f]{64}", page))
+    assert names and all([blind._turned(n, p.number) for p in pairs] != turned for n in names)
+
+
+def test_unlike_sizes_are_shown_alike(run, tmp_path):
+    evidence, digest = read_evidence(run), bundle.manifest_digest(run)
+    pair = blind._pairs(run, evidence, digest)[0][0]
+    large = tmp_path / "large.png"
+    Image.new("RGB", (700, 300)).save(large)
+    sides = (pair.sides[0], dataclasses.replace(pair.sides[1], path=large))
+    unlike = dataclasses.replace(pair, sides=sides)
+    assert unlike.size == min(blind._size(pair.sides[0]))
+    drawn = base64.b64decode(blind._data_uri(sides[1], unlike.size).split(",")[1])
+    assert min(Image.open(io.BytesIO(drawn)).size) == unlike.size
+
+
+def test_fewer_than_one_pair_is_refused(run, capsys):
+    assert cli.main(["human", str(run), "--pairs", "0"]) == 2
+    assert "it is at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("pair,choice\n1,0\n", "has no columns pair, choice, bundle"),
-        ("pair,choice,bundle\n0,0,abc\n", "1.csv:2: an answer to another bundle's page"),
-        ("pair,choice,bundle\n0,2,{digest}\n", "1.csv:2: no answer"),
-        ("pair,choice,bundle\n999,0,{digest}\n", "1.csv:2: no answer"),
-        ("pair,choice,bundle\n", "no answers in them"),
+        ("pair,choice,page\n0,0,abc\n", "1.csv:2: an answer to another bundle's page"),
+        ("pair,choice,page\n0,2,{page}\n", "1.csv:2: no answer"),
+        ("pair,choice,page\n999,0,{page}\n", "1.csv:2: no answer"),
+        ("pair,choice,page\n", "no answers in them"),
     ],
 )
 def test_answers_that_are_none_are_refused(run, tmp_path, text, said):
     path = tmp_path / "1.csv"
-    path.write_text(text.replace("{digest}", bundle.manifest_digest(run)))
+    path.write_text(text.replace("{page}", blind._page(bundle.manifest_digest(run))))
     with pytest.raises(InputError, match=said):
         blind.read(run, [path])
