@@ -20,7 +20,11 @@ def on_page_markdown(markdown, page, **_):
         linked.add(match["path"])
         return f"]({'../' * depth}files/{match['path']}{match['rest']})"
 
-    markdown = BUNDLE.sub(r"](\g<folder>/report.html)", markdown)
+    def opened(match):
+        report = Path(page.file.abs_src_path).parent / match["folder"] / "report.html"
+        return f"]({match['folder']}/{'report.html' if report.is_file() else 'manifest.json'})"
+
+    markdown = BUNDLE.sub(opened, markdown)
     return LINK.sub(turned, markdown)
 
 

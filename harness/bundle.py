@@ -32,6 +32,7 @@ from harness.records import SCHEMA_VERSION, Prompt, Score, Verdict
 
 __all__ = [
     "OUTSIDE",
+    "PAGES",
     "REFERENCE",
     "SCHEMAS",
     "disk",
@@ -63,10 +64,14 @@ __all__ = [
     "write_yaml",
 ]
 
-OUTSIDE = (  # not in the manifest
-    *("manifest.json", "manifest.sig"),
-    *("report.html", "report.md", "stress.html", "stress.md", "blind.html"),
-)
+PAGES = (
+    "report.html",
+    "report.md",
+    "stress.html",
+    "stress.md",
+    "blind.html",
+)  # drawn from the rest
+OUTSIDE = ("manifest.json", "manifest.sig", *PAGES)  # not in the manifest
 REFERENCE, PROMPTS = "features/reference.npy", "prompts.jsonl"
 IMAGES = "images/"  # one entry of the manifest, which no file can be named as
 PACKAGED = {  # what a bundle may leave to this package, whose copy has the manifest's hash

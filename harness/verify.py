@@ -172,11 +172,15 @@ def _images(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _reports(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
-    """Both reports again; they show pictures, so not where the images were left out."""
+    """Every page again; they show pictures, so not where the images were left out."""
+    pages = rendered(run)
+    for name in bundle.PAGES:
+        if name not in pages and (run / name).exists():
+            yield f"{name}: no page of this bundle; delete it"
     drawn = any(name.startswith(bundle.IMAGES) for name in manifest["files"])
     if drawn and not (run / bundle.IMAGES).is_dir():
         return
-    for name, render in rendered(run).items():
+    for name, render in pages.items():
         path = run / name
         if not path.is_file():
             yield f"{name}: missing; draw it with: un0bench report {run}"

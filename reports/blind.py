@@ -28,7 +28,7 @@ from reports.costs import scored_core
 from reports.gallery import Picture, picture
 from reports.html import environment
 
-__all__ = ["PAGE", "Answers", "read", "render"]
+__all__ = ["PAGE", "Answers", "pairs_on", "read", "render"]
 
 PAGE, PAIRS, LARGEST = "blind.html", 60, 512
 FIELDS = ("pair", "choice", "page")
@@ -73,6 +73,12 @@ def render(run: Path, count: int = PAIRS) -> str:
     pairs, _ = _pairs(run, read_evidence(run), digest)
     page = templates.get_template("blind.html.j2")
     return page.render(pairs=pairs[:count], page=_page(digest))
+
+
+def pairs_on(run: Path) -> int | None:
+    """How many pairs the page that was written shows; None where none was."""
+    page = run / PAGE
+    return page.read_bytes().count(b'<section class="pair"') if page.is_file() else None
 
 
 def read(run: Path, files: Sequence[Path]) -> Answers:

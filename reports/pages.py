@@ -1,4 +1,4 @@
-"""Which pages a bundle has: the report twice, and of prompts of one's own what they came to."""
+"""Which pages a bundle has: the report twice, what own prompts came to, a blind one if asked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from harness import bundle
-from reports import html, markdown, stress
+from reports import blind, html, markdown, stress
 
 __all__ = ["rendered"]
 
@@ -20,4 +20,6 @@ def rendered(run: Path) -> dict[str, Callable[[Path], str]]:
     }
     if bundle.read_yaml(run / "config.yaml")["suite"]["name"] == stress.SUITE:
         pages |= {name: partial(stress.render, name=name) for name in stress.PAGES}
+    if (pairs := blind.pairs_on(run)) is not None:
+        pages[blind.PAGE] = partial(blind.render, count=pairs)
     return pages

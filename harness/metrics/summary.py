@@ -257,8 +257,10 @@ def _content(table: Table, system: str, metric: str, category: str) -> Score | N
 def _against_reference(table: Table, system: str) -> list[Score]:
     """Distances and neighbour shares to the reference; `n` counts images."""
     rows, known, fit = table.features(system), table.reference_sums, table.reference_gaussian
+    if rows is None or known is None or fit is None:
+        return []
     sample = table.moments(system)
-    if rows is None or known is None or fit is None or sample is None:
+    if sample is None:
         return []
     limit = frechet_interval(sample, fit)
     values: dict[str, tuple[Any, ...]] = {

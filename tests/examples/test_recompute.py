@@ -18,4 +18,4 @@ def test_pandas_finds_what_the_verdict_says():
     verdicts = {v["claim"]: v for v in bundle.read_json(run / "verdicts.json")}
     part = verdicts["time-1000x"]["evidence"][0]
     told = [part["estimate"], part["low"], part["high"]]
-    assert list(factor(run)) == pytest.approx(told, rel=2e-3)
+    assert list(factor(run)) == pytest.approx(told, rel=1e-9)

@@ -14,7 +14,7 @@ from harness.metrics.reference import load_reference
 from suites.proc.sets import load_set
 
 TINY = [text.replace(".mini.", ".stress.") for text in SMALL if not text.startswith("suite.judge")]
-TINY = [text for text in TINY if not text.startswith("suite.reference")]
+TINY = [t for t in TINY if not t.startswith("suite.reference") and ".core=" not in t]
 TINY += ["suite.sizes.stress.pairs=3", "suite.sizes.stress.max_pairs=3"]
 PAIR = ["--candidate", "redrawn-cosine", "--baseline", "renderer"]
 
@@ -106,7 +106,7 @@ def test_prompts_that_nothing_can_check_are_compared_by_cost_alone(tmp_path, cap
 def test_words_that_a_system_does_not_know_are_told(tmp_path, capsys):
     (tmp_path / "p.txt").write_text("a red circle\na dragon of glass\na dragon on white\n")
     systems = ["--candidate", "redrawn", "--baseline", "renderer", "--dry-run", "--judge", "none"]
-    cli.main(["stress", str(tmp_path / "p.txt"), *systems, f"out={tmp_path}", *TINY])
+    assert cli.main(["stress", str(tmp_path / "p.txt"), *systems, f"out={tmp_path}", *TINY]) == 0
     told = capsys.readouterr().out
     assert "redrawn: trained here" in told
     assert "2 of 3 prompts hold words that are passed over (dragon, glass)" in told

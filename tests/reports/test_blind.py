@@ -37,6 +37,13 @@ def test_the_page_names_no_system_and_shows_each_prompt_once(run, capsys):
     body = page[page.index("<body>") :]
     assert not re.search(r"candidate|baseline|images/[ab]/", body)
     assert cli.main(["verify", str(run)]) == 0
+    (run / "blind.html").write_text(page.replace("1: left", "1: right"))
+    assert cli.main(["verify", str(run)]) == 1
+    (run / "blind.html").unlink()
+    (run / "stress.html").write_text("all is well")
+    assert cli.main(["verify", str(run)]) == 1
+    assert "stress.html: no page of this bundle" in capsys.readouterr().out
+    (run / "stress.html").unlink()
 
 
 def test_a_person_answers_by_keyboard_and_takes_a_file_away(run, tmp_path):
