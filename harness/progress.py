@@ -134,7 +134,8 @@ def _note(facts: Mapping[str, Any]) -> str:
     """The facts in a few words."""
     words = []
     if "images_per_s" in facts:
-        words.append(f"{facts['images_per_s']:.3g} images/s")
+        rate = facts["images_per_s"]
+        words.append(f"{rate:,.0f} images/s" if rate >= 100 else f"{rate:.3g} images/s")
     words += [f"{joules:.4g} J {name}" for name, joules in facts.get("joules", {}).items()]
     if "ratio" in facts:
         ends = f" [{facts['low']:.3g}, {facts['high']:.3g}]" if "low" in facts else ""

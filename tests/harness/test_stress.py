@@ -42,7 +42,7 @@ def test_every_prompt_is_asked_and_the_page_says_what_came_of_it(run):
     told = (run / "stress.md").read_text()
     assert "24 prompts in 2 categories (text from prompt, category from topic)." in page
     assert "has no text and was left out" in page
-    assert "the processor time of" in page and "the energy (modelled) of" in page
+    assert "the processor time of" in page
     assert "| flat |" in told and "| deep |" in told and "Drawn worse by redrawn-cosine" in told
     assert page.count("data:image/png") >= 2
 
@@ -104,12 +104,12 @@ def test_prompts_that_nothing_can_check_are_compared_by_cost_alone(tmp_path, cap
 
 
 def test_words_that_a_system_does_not_know_are_told(tmp_path, capsys):
-    (tmp_path / "p.txt").write_text("a red circle\na dragon of glass\na dragon on white\n")
+    (tmp_path / "p.txt").write_text("a red circle\na pelican of glass\na pelican on white\n")
     systems = ["--candidate", "redrawn", "--baseline", "renderer", "--dry-run", "--judge", "none"]
     assert cli.main(["stress", str(tmp_path / "p.txt"), *systems, f"out={tmp_path}", *TINY]) == 0
     told = capsys.readouterr().out
     assert "redrawn: trained here" in told
-    assert "2 of 3 prompts hold words that are passed over (dragon, glass)" in told
+    assert "2 of 3 prompts hold words that are passed over (pelican, glass)" in told
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_fewer_than_one_pair_is_refused(run, capsys):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("pair,choice\n1,0\n", "has no columns pair, choice, bundle"),
+        ("pair,choice\n1,0\n", "has no columns pair, choice, page"),
         ("pair,choice,page\n0,0,abc\n", "1.csv:2: an answer to another bundle's page"),
         ("pair,choice,page\n0,2,{page}\n", "1.csv:2: no answer"),
         ("pair,choice,page\n999,0,{page}\n", "1.csv:2: no answer"),

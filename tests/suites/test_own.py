@@ -100,7 +100,7 @@ def test_captioned_pictures_are_prompts_with_their_pictures(tmp_path):
     ("name", "text", "said"),
     [
         ("p.csv", "text\n", "holds no prompts"),
-        ("p.csv", "text\na,b\n", r"p\.csv:2: more fields than the header has"),
+        ("p.csv", "text,n\na,b,c\n", r"p\.csv:2: more fields than the header has"),
         ("p.csv", b"text\n\xff\n", "is not UTF-8 .byte 5"),
         ("p.csv", "", "holds no prompts"),
         ("p.csv", 'text,n\n"a,1\nb,2\n', r"p\.csv:3: no CSV .*not closed"),
