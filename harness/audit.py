@@ -126,7 +126,7 @@ def _measure(config: Mapping[str, Any], run: Path, told: Progress) -> None:
     systems.setdefault("null", inputs.system("null", config["systems"].get("null") or NULL))
     published = inputs.prompt_set(suite)
     prompts = inputs.challenged(published, config.get("challenge"))
-    claims = inputs.claims(config["claims"])
+    claims = inputs.claims(config["claims"], config["suite"]["extractors"])
     pue, price = inputs.pue(config["pue"]), tariff(config)
     rated, counted = (inputs.switch(key, config[key]) for key in ("load", "work"))
     for part in ("judge", "reference"):

@@ -15,7 +15,7 @@ from harness import assets
 from harness.errors import ConfigError
 from harness.plan import Plan, SystemPlan
 from harness.records import PromptSet
-from suites.claims import claims_bytes, load_claims_file
+from suites.claims import METRICS, claims_bytes, load_claims_file
 from suites.proc.sets import load_set, sealed_set, to_jsonl, unpublished
 from suites.prompts import read_prompt_file
 
@@ -130,8 +130,11 @@ def system(name: str, config: Mapping[str, Any]) -> SystemPlan:
     )
 
 
-def claims(names: Sequence[str] | str | None) -> bytes:
-    """Claim files as one YAML stream: shipped ones by id, one's own by the path of a .yaml file."""
+def claims(names: Sequence[str] | str | None, extractors: Iterable[str] = ()) -> bytes:
+    """Claim files as one YAML stream: shipped ones by id, one's own by the path of a .yaml file.
+
+    An endpoint's metric is built in, or one of the suite's extractors.
+    """
     named = [names] if isinstance(names, str) else names
     if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
         raise ConfigError(f"claims={names!r}; name claims, as in claims=[time-1000x].")
@@ -140,7 +143,10 @@ def claims(names: Sequence[str] | str | None) -> bytes:
     for name in named:
         if name.endswith((".yaml", ".yml")):
             path = assets.resolve(name) if name.startswith("package:") else Path(name)
-            ids += [claim.id for claim in load_claims_file(path)]
+            for claim in load_claims_file(path):
+                ids.append(claim.id)
+                for endpoint in claim.endpoints:
+                    known(endpoint.metric, (*METRICS, *extractors), f"{path}: metric")
             chunks.append(b"---\n" + path.read_bytes() + b"\n")
         else:
             ids.append(name)

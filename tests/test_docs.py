@@ -18,8 +18,8 @@ FILE = re.compile(
 LINK = re.compile(r"\]\((?!\w+:|#)(?P<path>[^)#\s]+)")
 SMALL = {
     "core": "4",
-    "pairs": "3",
-    "max_pairs": "3",
+    "pairs": "1",
+    "max_pairs": "1",
     "min_window_s": "0.1",
     "idle_s": "0.05",
     "warmup_s": "0.1",
@@ -56,11 +56,12 @@ def made_small(words):
     size = "small" if "suite=mine" in words else "stress" if words[1] == "stress" else "mini"
     more = [f"suite.sizes.{size}.{key}={value}" for key, value in SMALL.items()]
     more = [text for text in more if words[1] == "audit" or ".core=" not in text]
-    more += ["meter._target_=toy_systems.FlatMeter"] if "meter=battery" not in words else []
+    battery = "meter=battery" in words  # of which a file stands for one
+    more += ["+meter.path=power_now"] if battery else ["meter._target_=toy_systems.FlatMeter"]
     more += ["work=false"] + (
         ["suite.judge=null", "suite.reference=null"] if size != "stress" else []
     )
-    if size == "mini" and not any(word.startswith("system=") for word in words):
+    if size != "stress" and not any(word.startswith("system=") for word in words):
         more += ["system=[renderer,null]", "baseline=renderer"]
         more += [] if any(word.startswith("candidate=") for word in words) else ["candidate=null"]
     if any("shallow" in word for word in words):
@@ -91,6 +92,7 @@ def extended(tmp_path_factory):
         path = folder / match["name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(match["text"])
+    (folder / "power_now").write_text("11000000\n")
     return folder
 
 

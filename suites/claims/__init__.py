@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.plain_yaml import PlainLoader
 from harness.records import Claim, Endpoint
 
-__all__ = ["claim_ids", "claims_bytes", "load_claims", "load_claims_file"]
+__all__ = ["METRICS", "claim_ids", "claims_bytes", "load_claims", "load_claims_file"]
 
 _FOLDER = Path(__file__).parent
 _MAX_BYTES = 256 * 1024
@@ -195,7 +195,7 @@ def _decidable(claim: Claim, path: Path) -> None:
             found = getattr(claim, key)
             raise InputError(f"{path}: a {claim.quantity} claim with {key} {found!r}; {remedy}.")
     for endpoint in claim.endpoints:
-        if endpoint.metric not in METRICS:
+        if endpoint.metric not in METRICS and endpoint.kind != "difference":  # an extractor's own
             raise InputError(
                 f"{path}: unknown metric {endpoint.metric!r}{_nearest(endpoint.metric, METRICS)}."
             )

@@ -39,3 +39,14 @@ def test_a_spec_that_no_verifier_reads_is_refused_with_its_line(tmp_path):
     path.write_text('{"text": "a"}\n{"text": "b", "spec": {"category": "single"}}\n')
     with pytest.raises(InputError, match=r"prompts.jsonl:2: spec is no scene"):
         read_prompt_file(path)
+
+
+def test_an_endpoint_is_built_in_or_of_an_extractor(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "{id: c, statement: s, quantity: processor_time, direction: at_least, threshold: 2, "
+        "endpoints: [{metric: contrast, kind: difference, margin: 0.1}]}"
+    )
+    assert inputs.claims([str(path)], ["contrast"])
+    with pytest.raises(ConfigError, match=r"c\.yaml: metric 'contrast'"):
+        inputs.claims([str(path)])
