@@ -52,7 +52,7 @@ def taken_apart(
     for what, source, product in _work(evidence, names, work):
         _add(steps, what, source, product)
     if len(steps) > 1:
-        source = "number format, kernels, and all that is no multiply-add"
+        source = "number format, kernels, the rest"
         _add(steps, "time for a multiply-add", source, time.estimate or 0.0)
     elif steps:
         _add(steps, "all else", "no multiply-adds were counted", time.estimate or 0.0)
@@ -63,7 +63,7 @@ def taken_apart(
     if all(one.idle is not None and one.idle < 1 for one in (ours, theirs)):
         alone = _alone(theirs) / _alone(ours)
         _add(steps, "joules of the work alone", "beside its processor time", alone, whole.method)
-        source = "what the machine draws anyway, for as long as it takes"
+        source = "drawn anyway, while it takes"
         _add(steps, "idle power", source, whole.estimate or 0.0, whole.method)
     _add(steps, "energy of the node", "", whole.estimate or 0.0, whole.method, total=whole)
     if facility := factors.get("facility"):
@@ -71,7 +71,7 @@ def taken_apart(
     training = next((one.training_j for one in trained if one.system == evidence.candidate), None)
     if training:
         each = training / IMAGES / _mean(ours)
-        source = f"as the card tells, over {IMAGES:,} images; the baseline's is left out"
+        source = f"over {IMAGES:,} images, by the card; the baseline's left out"
         _add(steps, "training", source, steps[-1].product / (1 + each), _method(evidence, whole))
     return tuple(steps)
 
@@ -101,10 +101,10 @@ def _work(
     done = [one.multiply_adds if (one := moved.get(name)) else None for name in names]
     if not done[0] or not done[1]:
         return
-    product, source = done[1] / done[0], f"multiply-adds of an evaluation, {source}"
+    product, source = done[1] / done[0], f"multiply-adds, {source}"
     share = (evidence.cards.get(names[0], {}).get("active") or {}).get(SPARED)
     if isinstance(share, int | float) and 0 < share < 1:
-        yield "another size of network", f"{source}; if nothing were skipped", product * share
+        yield "another size of network", f"{source}, with nothing skipped", product * share
         source = "by the candidate's card"
         yield "parts of it that are skipped", source, product
     else:

@@ -204,7 +204,7 @@ def waterfall(steps: Sequence[Step]) -> Plot | None:
         )
     spoken = "; ".join(f"{lane.label} {lane.text} {lane.note}" for lane in lanes)
     return Plot(
-        title="What it is a product of, and what is taken back",
+        title="The factor taken apart",
         description=f"Log axis, every bar from the product before it. {spoken}.",
         axis=axis,
         lanes=tuple(lanes),
