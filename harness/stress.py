@@ -168,28 +168,35 @@ def _sensitivity(own: Own, *, judged: bool) -> list[str]:
     shown = [("all of them", len(own.prompts), ALPHA)] if len(own.prompts) >= FEWEST else []
     if len(counts) > 1:
         shown += [(name, counts[name], ALPHA / len(tested)) for name in tested[:SAMPLED]]
-    told = [f"{_least(n, alpha, own.checkable)} over {name} ({n})" for name, n, alpha in shown]
+    least = {f"{name} ({n})": _least(n, alpha, own.checkable) for name, n, alpha in shown}
     few = f"Of fewer than {FEWEST} prompts nothing is said."
+    texts = [few] if not shown or min(counts.values()) < FEWEST else []
+    if blind := [name for name, points in least.items() if points is None]:
+        texts.insert(0, f"Over {', '.join(blind)} hardly any difference will be seen.")
+    told = ", ".join(f"{points} over {name}" for name, points in least.items() if points)
     if not told:
-        return [few]
-    seen = f"{', '.join(told)} on"
+        return texts
     if own.checkable:
-        seen += f", if the two disagree in {DISAGREE:.0%} of prompts, or in as many as they differ"
-    else:
-        seen += ", in parts of how much that difference varies from prompt to prompt"
-    what = "right pictures" if own.checkable else "CLIP"
-    texts = [f"A difference in {what} is seen nine times in ten from {seen}."]
-    return texts + ([few] if min(counts.values()) < FEWEST else [])
+        return [
+            f"A difference in right pictures is seen nine times in ten from {told} on, if the two "
+            f"disagree in {DISAGREE:.0%} of prompts, or in as many as they differ.",
+            *texts,
+        ]
+    return [
+        f"A difference in CLIP is seen nine times in ten from {told} on, in parts of how much that "
+        "difference varies from prompt to prompt.",
+        *texts,
+    ]
 
 
-def _least(prompts: int, alpha: float, shares: bool) -> str:
-    """The least difference that is seen in POWER of all tries, two-sided at 2 alpha."""
+def _least(prompts: int, alpha: float, shares: bool) -> str | None:
+    """The least difference that is seen in POWER of all tries, two-sided at 2 alpha, if any is."""
     z = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER))
     if not shares:
         return f"{z / math.sqrt(prompts):.2f}"
-    least = max(z * math.sqrt(DISAGREE / prompts), 0.0)
+    least = z * math.sqrt(DISAGREE / prompts)
     least = least if least <= DISAGREE else z * z / prompts  # then all that disagree differ
-    return f"{100 * least:.0f} points" if least <= 1 else "more than there is"
+    return f"{100 * least:.0f} points" if least <= 1 else None
 
 
 def _probe(system: SystemPlan, prompts: tuple[Prompt, ...]) -> tuple[float, float]:

@@ -67,7 +67,8 @@ def test_it_says_before_it_starts_how_long_and_how_fine(tmp_path, capsys):
     table = prompts(tmp_path / "ours.csv", 100)
     assert cli.main(["stress", str(table), *PAIR, "--dry-run", f"out={tmp_path}", *TINY]) == 0
     told = capsys.readouterr().out
-    assert "points over all of them (100)" in told and "over deep (50)" in told
+    # (1.96 + 1.28) sqrt(0.25 / 100) = 16%
+    assert "from 16 points over all of them (100)" in told and "over deep (50)" in told
     assert "It will take about" in told
     assert [path.name for path in tmp_path.iterdir()] == ["ours.csv"]
 
