@@ -30,7 +30,7 @@ gpu:
 	STAGE="$(STAGE)" bash un0_model/recipes/gpu.sh
 
 docs: .venv/.ready
-	$(BIN)/mkdocs build -q --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
 
 wheel: .venv/.ready
 	$(UV) build --wheel --out-dir dist

@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\]\((?P<up>(?:\.\./)+)(?P<path>[\w./-]+?)(?P<rest>/?(?:#[\w-]+)?)\)")
 BUNDLE = re.compile(r"\]\((?P<folder>(?:\.\./)*measured/[\w-]+)\)")
+SHOWN = ("report.html", "rivals.html", "manifest.json")  # of a bundle, the first that is there
 linked: set[str] = set()
 
 
@@ -21,8 +22,9 @@ def on_page_markdown(markdown, page, **_):
         return f"]({'../' * depth}files/{match['path']}{match['rest']})"
 
     def opened(match):
-        report = Path(page.file.abs_src_path).parent / match["folder"] / "report.html"
-        return f"]({match['folder']}/{'report.html' if report.is_file() else 'manifest.json'})"
+        folder = Path(page.file.abs_src_path).parent / match["folder"]
+        shown = (name for name in SHOWN if (folder / name).is_file())
+        return f"]({match['folder']}/{next(shown, SHOWN[-1])})"
 
     markdown = BUNDLE.sub(opened, markdown)
     return LINK.sub(turned, markdown)

@@ -158,7 +158,7 @@ def test_a_mistake_is_told_with_a_remedy(config, said):
     ("name", "text", "said"),
     [
         ("x.txt", "alone", "holds no captioned pictures"),
-        ("captions.jsonl", "{", "is no JSONL"),
+        ("captions.jsonl", "{", "not JSON"),
         ("captions.jsonl", '{"file": "a.png"}', "row 1: it has no file and text"),
         ("captions.jsonl", '{"file": "a.png", "text": "a"}', "a.png cannot be read as a picture"),
         ("captions.csv", "text,file\na,x.txt", "x.txt cannot be read"),
