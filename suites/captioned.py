@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import AssetError
+from harness.errors import AssetError, InputError
 from suites.rows import decoded, objects
 
 __all__ = ["LISTS", "PICTURES", "captioned"]
@@ -23,6 +23,13 @@ def captioned(folder: Path) -> Iterator[tuple[Path, str]]:
 
     Without a list, pictures that have no .txt are passed over.
     """
+    try:
+        yield from _captioned(folder)
+    except InputError as error:  # of a row, whose file is an asset here
+        raise AssetError(str(error)) from None
+
+
+def _captioned(folder: Path) -> Iterator[tuple[Path, str]]:
     listed = next((folder / name for name in LISTS if (folder / name).is_file()), None)
     if listed is None:
         for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
