@@ -15,7 +15,7 @@ from harness.ratio import measured_ratio
 
 MEASURED = Path(__file__).parents[2] / "docs" / "measured"
 FOLDERS = [MEASURED, *map(Path, filter(None, [os.environ.get("UN0BENCH_HONEST")]))]
-KEPT = sorted(path.parent for folder in FOLDERS for path in folder.glob("*/manifest.json"))
+KEPT = sorted(path.parent for folder in FOLDERS for path in folder.rglob("manifest.json"))
 
 
 @pytest.mark.parametrize("run", KEPT, ids=lambda run: run.name)
