@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from harness.errors import ConfigError
@@ -39,8 +39,7 @@ class Progress:
     def stage(self, name: str, total: int) -> Iterator[Stage]:
         """One stage from its begin to its end."""
         bars = Bars(
-            TextColumn("{task.description:<28}"),
-            BarColumn(bar_width=12),
+            TextColumn("{task.description:<18}"),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
@@ -78,7 +77,7 @@ class Stage:
             self._task,
             completed=self.done,
             total=self.total,
-            description=f"{self.name}  {what}"[:28].rstrip(),
+            description=f"{self.name}  {what}"[:18].rstrip(),
             note=self._note,
         )
         self._bars.refresh()
@@ -131,16 +130,18 @@ def so_far(
 
 
 def _note(facts: Mapping[str, Any]) -> str:
-    """The facts in a few words."""
+    """The facts in a few words, that the line fits into 80 columns."""
     words = []
     if "images_per_s" in facts:
         rate = facts["images_per_s"]
-        words.append(f"{rate:,.0f} images/s" if rate >= 100 else f"{rate:.3g} images/s")
-    words += [f"{joules:.4g} J {name}" for name, joules in facts.get("joules", {}).items()]
+        words.append(f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s")
+    if "joules" in facts:
+        joules = sum(facts["joules"].values())
+        words.append(f"{joules / 1000:.3g} kJ" if joules >= 1000 else f"{joules:.3g} J")
     if "ratio" in facts:
         ends = f" [{facts['low']:.3g}, {facts['high']:.3g}]" if "low" in facts else ""
         what = "time" if facts["ratio_of"] == "cpu_s" else facts["ratio_of"]
-        words.append(f"{facts['ratio']:.3g}x{ends} {what} so far")
+        words.append(f"{what} {facts['ratio']:.3g}x{ends}")
     if facts.get("left_s"):
         words.append(f"{math.ceil(facts['left_s'] / 60)} min left")
     return "  ".join(words)

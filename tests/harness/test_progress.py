@@ -42,7 +42,7 @@ def test_a_line_tells_the_stage(capsys):
     with Progress().stage("score", 3) as stage:
         stage.say("un0", facts=FACTS)
         stage.advance()
-    assert "3 J cpu  77.3x time so far" in capsys.readouterr().err
+    assert "12.5/s  3 J  time 77.3x" in capsys.readouterr().err
 
 
 def test_another_mode_is_refused():
