@@ -236,34 +236,42 @@ def _written(scored: Scored, difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "\u2212")
 
 
+def _told(scored: Scored, prompt: str) -> str:
+    """By how much one prompt was drawn better; nothing where the pictures' marks say it all."""
+    apart = scored.apart(prompt)
+    return "" if scored.shares and abs(apart) == 1 else f", {_written(scored, apart)}"
+
+
 def _answer(evidence: Evidence, table: Table, scored: Scored, prompts: int) -> tuple[str, ...]:
     """What it comes to, in plain sentences."""
-    texts = [f"{prompts} prompts were asked of both.", *_cheaper(evidence)]
+    texts = [f"{prompts} prompts were asked of both."]
     for system in (evidence.candidate, evidence.baseline):
         rows = table.rows(system)
         if failed := sum(row.failed for row in rows):
             texts.append(f"{system} failed on {failed} of {len(rows)} requests.")
+    return (*texts, _better(evidence, scored), *_cheaper(evidence))
+
+
+def _better(evidence: Evidence, scored: Scored) -> str:
     if len(scored.means) < FEWEST:
         why = f"fewer than {FEWEST} prompts have scores" if scored.means else "nothing was scored"
-        texts.append(f"How well they draw could not be compared: {why}.")
-        return tuple(texts)
+        return f"How well they draw could not be compared: {why}."
     found = scored.paired(list(scored.means))
     told = "no difference that these prompts could show"
     if found.p <= 2 * ALPHA:
         told = f"{evidence.candidate} has {'less' if found.estimate < 0 else 'more'}"
     ends = f" {_interval(scored, found)}" if found.low is not None else ""
-    texts.append(f"In {WORDS[scored.metric]}: {told}, {_written(scored, found.estimate)}{ends}.")
-    return tuple(texts)
+    what = WORDS[scored.metric]
+    return f"{what[0].upper()}{what[1:]}: {told}, {_written(scored, found.estimate)}{ends}."
 
 
 def _cheaper(evidence: Evidence) -> list[str]:
     """Joules and processor time, where they were read; and why they decide nothing, if so."""
     node = next((b for b in evidence.boundaries if b.name == "node"), None)
     device = next((b for b in evidence.boundaries if b.name == "device"), None)
-    told = [node] if device is None or node is None or device.patterns == node.patterns else []
-    told = told or [device, node]
+    boards = device is not None and any("gpu" in pattern for pattern in device.patterns)
     texts, reasons = [], []
-    for boundary in (*told, None):
+    for boundary in (*([device] if boards else []), node, None):
         found = measured_ratio(evidence, boundary)
         what = f"energy of the {boundary.name}" if boundary else "processor time"
         if found.ratio is None:
@@ -300,7 +308,7 @@ def _differing(
         Differing(
             text=evidence.prompts[prompt].text,
             category=evidence.prompts[prompt].category,
-            difference=_written(scored, scored.apart(prompt)),
+            difference=_told(scored, prompt),
             pictures=tuple(
                 picture(root, system, rows[system, prompt], verified)
                 for system in (evidence.candidate, evidence.baseline)
