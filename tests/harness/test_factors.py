@@ -11,7 +11,8 @@ from harness.errors import InputError
 from harness.factors import factors
 
 MEASURED = Path(__file__).parents[2] / "docs" / "measured"
-FIRST, CAPACITY, CACHE = (MEASURED / name for name in ("first", "capacity", "cache"))
+NAMES = ("first", "capacity", "rivals/dense-pruned-vs-dense")
+FIRST, CAPACITY, OTHER = (MEASURED / name for name in NAMES)
 
 
 def stated(run, claim):
@@ -49,7 +50,7 @@ def test_bundles_that_make_no_path_are_refused_by_name(tmp_path, capsys):
     for runs, says in (
         ([FIRST], "at least two"),
         ([FIRST, FIRST], "meets a system twice"),
-        ([FIRST, CACHE], "un0-cached"),
+        ([FIRST, OTHER], "dense-pruned"),
         ([FIRST, tmp_path], "no finished bundle"),
     ):
         with pytest.raises(InputError, match=says):
