@@ -7,10 +7,11 @@ kilowatt-hour in its settings; none of it decides a claim.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 from harness.attribute import boundary_energy, least_direct, mean_per_image, windows_of
 from harness.errors import ConfigError
@@ -128,8 +129,19 @@ def _boundary(evidence: Evidence, name: str) -> Boundary:
 
 
 def _training(evidence: Evidence, system: str) -> Mapping[str, Any]:
-    """What a system's card tells of its training; empty where it tells nothing."""
-    return (evidence.cards.get(system, {}).get("notes") or {}).get("training") or {}
+    """What a system's card tells of its training, as far as these are numbers above nothing."""
+    told = (evidence.cards.get(system, {}).get("notes") or {}).get("training")
+    if not isinstance(told, Mapping):
+        return {}
+    amounts = {key: told.get(key) for key in ("energy_j", "cpu_s")}
+    found: dict[str, Any] = {
+        key: float(value)
+        for key, value in amounts.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    }
+    methods = told.get("methods")
+    known = [one for one in get_args(Method) if isinstance(methods, list) and one in methods]
+    return {**found, "methods": known}
 
 
 def _mean(values: list[float | None]) -> float | None:

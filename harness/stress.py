@@ -72,7 +72,8 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
         raise ConfigError(f"--images {asked.images}; it is at least 1.")
     pair = [f"candidate={asked.candidate}", f"baseline={asked.baseline}"]
     if not any(override.startswith("system=") for override in asked.overrides):
-        made = re.findall(r"^\++systems\.([^.=]+)", "\n".join(asked.overrides), re.MULTILINE)
+        defined = (re.match(r"\++systems\.([^.=]+)(\._target_)?=", o) for o in asked.overrides)
+        made = [match[1] for match in defined if match]
         shipped = [n for n in (asked.candidate, asked.baseline) if n not in made]
         pair.append(f"system=[{','.join(json.dumps(name) for name in shipped or ['null'])}]")
     config = compose([*pair, *asked.overrides], name="stress")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.footprint import Footprint
+from harness.footprint import Footprint, break_even
 from harness.records import Evidence
 from harness.traffic import Traffic
 from reports.costs import Cost, Factor
@@ -18,7 +18,6 @@ from reports.costs import Cost, Factor
 __all__ = ["IMAGES", "Step", "taken_apart"]
 
 IMAGES = 1_000_000  # that a training is spread over
-METHODS = ("wall", "counter", "integrated", "modelled")  # the most direct first
 SPARED = "multiply_adds_of_capacity_matched"  # of a card: the share that its network does of all
 
 
@@ -72,15 +71,9 @@ def taken_apart(
     if training:
         each = training / IMAGES / _mean(ours)
         source = f"over {IMAGES:,} images, by the card; the baseline's left out"
-        _add(steps, "training", source, steps[-1].product / (1 + each), _method(evidence, whole))
+        method = break_even(evidence).method or ""  # of windows and training together
+        _add(steps, "training", source, steps[-1].product / (1 + each), method)
     return tuple(steps)
-
-
-def _method(evidence: Evidence, whole: Factor) -> str:
-    """The least direct of how windows and training were read."""
-    notes = evidence.cards[evidence.candidate].get("notes") or {}
-    told = [one for one in METHODS if one in (whole.method, *notes["training"].get("methods", ()))]
-    return told[-1] if told else ""
 
 
 def _alone(cost: Cost) -> float:

@@ -267,11 +267,14 @@ def _better(evidence: Evidence, scored: Scored) -> str:
 
 def _cheaper(evidence: Evidence) -> list[str]:
     """Joules and processor time, where they were read; and why they decide nothing, if so."""
-    node = next((b for b in evidence.boundaries if b.name == "node"), None)
-    device = next((b for b in evidence.boundaries if b.name == "device"), None)
-    boards = device is not None and any("gpu" in pattern for pattern in device.patterns)
+    told = [
+        boundary
+        for boundary in evidence.boundaries
+        if boundary.name == "node"
+        or (boundary.name == "device" and any("gpu" in one for one in boundary.patterns))
+    ]
     texts, reasons = [], []
-    for boundary in (*([device] if boards else []), node, None):
+    for boundary in (*told, None):
         found = measured_ratio(evidence, boundary)
         what = f"energy of the {boundary.name}" if boundary else "processor time"
         if found.ratio is None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from harness import cli, compose
+from harness import cli, commands, compose
 from harness.errors import ConfigError, Interrupted
 
 NO_JUDGE = ["suite.judge=null", "suite.reference=null"]
@@ -137,7 +137,7 @@ def test_a_sweep_ends_where_it_is_broken_off(tmp_path, monkeypatch):
         raise Interrupted("Interrupted.")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_run_one", one)
+    monkeypatch.setattr(commands, "_run_one", one)
     assert cli.main(["audit", "-m", "seed=1,2,3", f"out={tmp_path}"]) == 3
     assert seen == [1]
 
@@ -182,7 +182,7 @@ def test_a_sweep_runs_every_combination_and_returns_the_worst_code(tmp_path, cap
         return 0
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_run_one", one)
+    monkeypatch.setattr(commands, "_run_one", one)
     assert cli.main(["audit", "-m", "seed=1,2,3", f"out={tmp_path}"]) == 2
     assert seen == [("un0", 1), ("un0", 2), ("un0", 3)]
     assert "seed 2 is unlucky" in capsys.readouterr().err

@@ -83,3 +83,11 @@ def test_the_grid_of_a_country_is_codecarbons_and_an_unknown_one_is_refused():
     for price in (-1, "cheap", True):
         with pytest.raises(ConfigError, match="number of EUR"):
             tariff({**config, "price_per_kwh": price})
+
+
+@pytest.mark.parametrize("told", ["three hours", 5, {"energy_j": "much", "cpu_s": -1}, {}, None])
+def test_a_card_that_tells_no_numbers_of_its_training_tells_nothing(told):
+    found = bundle(cards={"un0": {"notes": {"training": told}}})
+    ours, _ = footprints(found)
+    assert (ours.training_j, ours.training_cpu_s) == (None, None)
+    assert break_even(found).images is None

@@ -7,7 +7,7 @@ from toy_audits import toys
 
 from harness import cli
 from harness.errors import ConfigError
-from harness.progress import Progress
+from harness.progress import MODES, Progress
 
 FACTS = {"images_per_s": 12.5, "joules": {"cpu": 3.0}, "ratio": 77.3, "ratio_of": "cpu_s"}
 
@@ -43,6 +43,10 @@ def test_a_line_tells_the_stage(capsys):
         stage.say("un0", facts=FACTS)
         stage.advance()
     assert "12.5/s  3 J  time 77.3x" in capsys.readouterr().err
+
+
+def test_the_command_line_knows_the_modes():
+    assert cli.PROGRESS == MODES
 
 
 def test_another_mode_is_refused():

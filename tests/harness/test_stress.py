@@ -93,7 +93,7 @@ def test_prompts_that_nothing_can_check_are_compared_by_cost_alone(tmp_path, cap
     (tmp_path / "p.txt").write_text("ein Haus am See\na dragon made of glass 🐉\n")
     command = ["stress", str(tmp_path / "p.txt"), "--candidate", "null", "--baseline", "a"]
     toy = "+systems.a={_target_: toy_systems.Toy, batch: 2, seconds: 0.001}"
-    both = [toy]
+    both = [toy, "+systems.null.timeout_s=60"]
     assert cli.main([*command, "--judge", "none", f"out={tmp_path}", "name=s", *both, *TINY]) == 0
     told = capsys.readouterr().out
     assert "Pictures are not scored" in told

@@ -58,6 +58,15 @@ def test_what_is_skipped_and_training_are_told_where_the_card_tells_them(
     assert steps["training"].times == pytest.approx(ours / (ours + 1))  # 1 MJ over a million
 
 
+@pytest.mark.parametrize("joules", ["much", -1.0, 0, None])
+def test_a_training_that_tells_no_joules_is_left_out(
+    sample: Path, tmp_path: Path, joules: object
+) -> None:
+    notes = {"training": {"energy_j": joules}}
+    view = read_view(_changed(sample, tmp_path / "told", "un0", notes=notes))
+    assert "training" not in [step.what for step in view.apart]
+
+
 def test_without_cards_joules_or_work_there_is_less_to_tell(
     unmetered: Path, tmp_path: Path
 ) -> None:

@@ -39,6 +39,8 @@ def test_the_page_names_no_system_and_shows_each_prompt_once(run, capsys):
     assert cli.main(["verify", str(run)]) == 0
     (run / "blind.html").write_text(page.replace("1: left", "1: right"))
     assert cli.main(["verify", str(run)]) == 1
+    (run / "blind.html").write_text("choose a")
+    assert cli.main(["verify", str(run)]) == 1
     (run / "blind.html").unlink()
     (run / "stress.html").write_text("all is well")
     assert cli.main(["verify", str(run)]) == 1
