@@ -27,18 +27,17 @@ from typing import Any
 
 from harness import assets, bundle, environment, errors, inputs
 from harness.boundaries import boundaries_of
-from harness.ceilings import ceilings
-from harness.child import build
-from harness.draw import Draws
-from harness.errors import AuditStopped, ConfigError, InputError, Interrupted, MeterUnavailable
+from harness.cluster import Cluster
+from harness.errors import AuditStopped, InputError, Interrupted
 from harness.evidence import read_evidence
 from harness.footprint import tariff
+from harness.here import Here, Order
 from harness.journal import Journal
 from harness.judge import derive
-from harness.measure import Session, measure
-from harness.progress import Progress, so_far
-from harness.protocols import LateMeter, Meter
+from harness.metering import Step
+from harness.progress import Progress, Stage, so_far
 from harness.records import PromptSet
+from harness.schedule import Schedule
 from reports.pages import rendered
 from suites.claims import load_claims_file
 from suites.proc.sets import to_jsonl
@@ -120,96 +119,78 @@ def audit(
 
 def _measure(config: Mapping[str, Any], run: Path, told: Progress) -> None:
     suite = config["suite"]
-    plan = inputs.plan(suite, config["seed"])
     names = inputs.pair(config)
     systems = {name: inputs.system(name, config["systems"][name]) for name in names}
     systems.setdefault("null", inputs.system("null", config["systems"].get("null") or NULL))
     published = inputs.prompt_set(suite)
     prompts = inputs.challenged(published, config.get("challenge"))
+    order = Order(
+        plan=inputs.plan(suite, config["seed"]),
+        candidate=systems[names[0]],
+        baseline=systems[names[1]],
+        null_system=systems["null"],
+        published=published.prompts,
+        unpublished=prompts.prompts[len(published.prompts) :],
+        rated=inputs.switch("load", config["load"]),
+        counted=inputs.switch("work", config["work"]),
+    )
     claims = inputs.claims(config["claims"], config["suite"]["extractors"])
     pue, price = inputs.pue(config["pue"]), tariff(config)
-    rated, counted = (inputs.switch(key, config[key]) for key in ("load", "work"))
     for part in ("judge", "reference"):
         if suite.get(part):
             assets.resolve(suite[part])  # before minutes of measuring, not after
-    meter, began_ns = build(config["meter"]), time.perf_counter_ns()
-    if not isinstance(meter, Meter):
-        raise ConfigError(
-            f"{type(meter).__name__} is no meter; it needs every method of harness.protocols.Meter."
-        )
-    if isinstance(meter, LateMeter):
-        meter.attach(run / "partial")
-    meter.start()
-    try:
-        machine = _prepare(config, run, prompts, claims, meter)
+    with _executor(config, run) as bench:
+        machine = _prepare(config, run, prompts, claims, bench.machine())
+        boards = [d for d in machine["meter"]["domains"] if d["domain"].startswith("gpu:")]
         asked = load_claims_file(run / "claims.yaml")
-        boards = [d.domain for d in meter.describe().domains if d.domain.startswith("gpu:")]
-        accelerated = bool(machine["accelerators"] or boards)
-        journal = Journal(run, {name: one.device for name, one in systems.items()})
-        with told.stage("measure", 2 * plan.pairs) as stage:
-            began_s, here = time.monotonic(), len(journal.windows("block"))
-
-            def step(what: str, done: int, total: int) -> None:
-                blocks = journal.windows("block")
-                share = (len(blocks) - here) / max(2 * stage.total - here, 1)
-                facts = so_far(blocks, *names, began_s, share)
-                if what == "blocks":
-                    stage.say(done=done, total=total, facts=facts)
-                else:
-                    stage.say(what, facts=facts)
-
-            session = Session(
-                run=run,
-                plan=plan,
-                candidate=systems[names[0]],
-                baseline=systems[names[1]],
-                null_system=systems["null"],
-                meter=meter,
-                journal=journal,
-                accelerated=accelerated,
-                rated=rated,
-                counted=counted,
-                gated=any(claim.quantity == "gate_share" for claim in asked),
-                draws=Draws(
-                    published.prompts,
-                    prompts.prompts[len(published.prompts) :],
-                    core=plan.core,
-                    seed=plan.seed,
-                    salt=_salt(run),
-                ),
-                step=step,
-            )
-            measure(session)
-            if isinstance(meter, LateMeter):
-                step("the meter's log", 2 * plan.pairs, 2 * plan.pairs)
-                _finish(meter, run)
-                journal.read_late(meter)
-                machine["meter"] = dataclasses.asdict(meter.describe())  # with what it found
-            stage.say()
-    finally:
-        meter.stop()
+        order = dataclasses.replace(
+            order,
+            salt=_salt(run),
+            accelerated=bool(machine["accelerators"] or boards),
+            gated=any(claim.quantity == "gate_share" for claim in asked),
+        )
+        journal = Journal(run, order.devices)
+        with told.stage("measure", 2 * order.plan.pairs) as stage:
+            machine |= bench.measure(order, journal, _step(stage, journal, names))
+            stage.say(done=stage.total)
+        metering_share = bench.metering_share()
+        most = bench.ceilings() if order.counted else {}
     devices = [systems[name].device for name in names]
-    boundaries = boundaries_of(devices=devices, pue=pue, accelerated=accelerated)
+    boundaries = boundaries_of(devices=devices, pue=pue, accelerated=order.accelerated)
     machine["boundaries"] = [dataclasses.asdict(boundary) for boundary in boundaries]
     bundle.write_json(run / "environment.json", machine)
     own = [name for name in names if _own(systems[name].config)]
-    settings = _settings(suite, machine, session.pairs()) | {"own_systems": own, "tariff": price}
-    lasted_s = (time.perf_counter_ns() - began_ns) / 1e9
-    settings["metering_share"] = round(meter.spent_s() / lasted_s, 6)
+    schedule = Schedule(plan=order.plan, candidate=names[0], baseline=names[1], journal=journal)
+    settings = _settings(suite, machine, schedule.pairs()) | {"own_systems": own, "tariff": price}
+    settings["metering_share"] = metering_share
     settings["challenge"] = prompts is not published
     settings["devices"] = dict(zip(names, devices, strict=True))
-    settings["ceilings"] = ceilings() if counted else {}
+    settings["ceilings"] = most
     bundle.write_json(run / "settings.json", settings)
     journal.compact()
 
 
-def _finish(meter: LateMeter, run: Path) -> None:
-    try:
-        meter.finish()
-    except MeterUnavailable as error:
-        raise AuditStopped(
-            f"{error} What was measured is kept; go on with: {bundle.resume_command(run)}"
-        ) from None
+def _executor(config: Mapping[str, Any], run: Path) -> Here | Cluster:
+    executor = inputs.executor(config.get("executor"))
+    if executor["name"] == "ray":
+        return Cluster(executor, config["meter"], run)
+    return Here(config["meter"], run)
+
+
+def _step(stage: Stage, journal: Journal, names: tuple[str, str]) -> Step:
+    """What is said between windows."""
+    began_s, here = time.monotonic(), len(journal.windows("block"))
+
+    def step(what: str, done: int, total: int) -> None:
+        blocks = journal.windows("block")
+        share = (len(blocks) - here) / max(2 * stage.total - here, 1)
+        facts = so_far(blocks, *names, began_s, share)
+        if what == "blocks":
+            stage.say(done=done, total=total, facts=facts)
+        else:
+            stage.say(what, facts=facts)
+
+    return step
 
 
 def _own(config: Mapping[str, Any]) -> bool:
@@ -246,10 +227,16 @@ def _settings(
 
 
 def _prepare(
-    config: Mapping[str, Any], run: Path, prompts: PromptSet, claims: bytes, meter: Meter
+    config: Mapping[str, Any],
+    run: Path,
+    prompts: PromptSet,
+    claims: bytes,
+    machine: dict[str, Any],
 ) -> dict[str, Any]:
-    """Copies what was asked into the run before anything is measured; returns the machine."""
-    machine = environment.describe() | {"meter": dataclasses.asdict(meter.describe())}
+    """Copies what was asked into the run before anything is measured; returns the machine.
+
+    Of a run that goes on it is the one that it began on, which this one must be like.
+    """
     if (run / "environment.json").is_file():
         first = bundle.read_json(run / "environment.json")
         if differing := environment.unlike(first, machine, environment.MUST_STAY):

@@ -80,7 +80,7 @@ PACKAGED = {  # what a bundle may leave to this package, whose copy has the mani
 }
 MAX_ROWS, MAX_BYTES, MAX_PIXELS = 5_000_000, 1 << 30, 1 << 26  # of a table, a table, a picture
 ROWS_AT_ONCE = 1000
-READ = (2, SCHEMA_VERSION)  # versions
+READ = range(2, SCHEMA_VERSION + 1)  # versions
 
 
 def _schema(text: str) -> pa.Schema:
@@ -98,7 +98,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         "window:s kind:s system:s pair:i? order:s batch:i requests:i failures:i "
         "duration_s:f cpu_s:f? start_ns:i end_ns:i domain:s energy_j:f? method:s? accuracy:f? "
         "resolution_j:f? idle_w:f? void:b reason:s "
-        "cpu_mhz:f? steal_share:f? foreign_cpu_s:f? temperature_c:f? throttled:b?"
+        "cpu_mhz:f? steal_share:f? foreign_cpu_s:f? temperature_c:f? throttled:b? node:s"
     ),
     "requests": _schema(
         "request:i window:s system:s prompt_id:s seed:i core:b latency_ns:i? "
@@ -106,7 +106,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
     "batches": _schema("window:s first_index:i count:i sha256:s"),
     "items": _schema("request:i system:s metric:s value:f"),
-    "traces": _schema("t_ns:i meter:s domain:s quantity:s value:f"),
+    "traces": _schema("t_ns:i meter:s domain:s quantity:s value:f node:s"),
     "scores": _schema("system:s metric:s category:s value:f? low:f? high:f? n:i"),
 }
 
@@ -304,7 +304,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
     if version not in READ:
         raise InputError(
             f"{run}/manifest.json states schema_version {version}; this un0bench reads "
-            f"{' and '.join(map(str, READ))}. Read it with the version that wrote it."
+            f"{READ[0]} to {READ[-1]}. Read it with the version that wrote it."
         )
     files = manifest.get("files")
     whole = isinstance(files, dict) and all(isinstance(one, dict) for one in files.values())

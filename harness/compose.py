@@ -21,7 +21,7 @@ from harness.errors import ConfigError, InputError, Interrupted, Un0BenchError
 
 __all__ = ["compose", "run_folder", "sweep"]
 
-GROUPS = ("suite", "system", "meter", "claim")
+GROUPS = ("suite", "system", "meter", "executor", "claim")
 
 
 def compose(overrides: Sequence[str], resume: bool = False, name: str = "audit") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from suites.prompts import read_prompt_file
 __all__ = [
     "challenged",
     "claims",
+    "executor",
     "known",
     "pair",
     "plan",
@@ -154,6 +155,18 @@ def claims(names: Sequence[str] | str | None, extractors: Iterable[str] = ()) ->
     if not ids or len(ids) > len(set(ids)):
         raise ConfigError(f"claims=[{','.join(ids)}]; name at least one claim, and each once.")
     return b"".join(chunks)
+
+
+def executor(config: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Where an audit is measured: `name` local, or ray with what conf/executor/ray.yaml has."""
+    told = dict(config or {"name": "local"})  # bundles of before have none
+    if known(told.get("name", ""), ("local", "ray"), "executor.name") == "ray":
+        for key in told:
+            known(key, ("name", "address", "nodes", "wait_s"), "executor key")
+        told = {"address": "auto", "nodes": None, "wait_s": 120, **told}
+        if not _number(told["wait_s"]) or told["wait_s"] <= 0:
+            raise ConfigError(f"executor.wait_s is {told['wait_s']!r}; it is a number of seconds.")
+    return told
 
 
 def pue(value: Any) -> float:

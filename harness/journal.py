@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,13 @@ class Journal:
     """Reads and adds to the partial files of one run.
 
     `devices` are what systems state that they work on: what is metered of another machine is not
-    written down as theirs.
+    written down as theirs. `node` is the machine of a cluster that this journal is kept on.
     """
 
-    def __init__(self, run: Path, devices: Mapping[str, str | None] | None = None) -> None:
-        self.run, self.folder = run, run / "partial"
+    def __init__(
+        self, run: Path, devices: Mapping[str, str | None] | None = None, *, node: str = ""
+    ) -> None:
+        self.run, self.folder, self.node = run, run / "partial", node
         self.devices = dict(devices or {})
         self.records: list[WindowRecord] = []
         self.blocks: list[BlockRecord] = []
@@ -82,10 +84,22 @@ class Journal:
             write_json(self.folder / f"s{number:04d}.json", {"window": f"w{number:04d}"})
         return number
 
+    def reserve(self, count: int) -> int:
+        """Takes so many window numbers at once, for another machine; returns the first."""
+        first = self.next_window
+        self.next_window += count - 1
+        self.open_window()
+        return first
+
     def add(self, record: WindowRecord) -> None:
-        record = self._own(record)
-        self._write(record)
-        self.records.append(record)
+        window = dataclasses.replace(record.window, node=self.node)
+        self.take_in([self._own(dataclasses.replace(record, window=window))])
+
+    def take_in(self, records: Iterable[WindowRecord]) -> None:
+        """Adds windows as they are, such as those of another machine's journal."""
+        for record in records:
+            self._write(record)
+            self.records.append(record)
 
     def _write(self, record: WindowRecord) -> None:
         with disk(self.run):
@@ -150,12 +164,12 @@ class Journal:
         for path in (self.run / "images").rglob("*.png"):
             if path not in owned:  # of a window that was not finished
                 path.unlink()
-        idle = self._idle_w()
         windows, traces = [], []
         for record in self.records:
-            windows += _window_rows(record, idle)
+            node, meter_of = record.window.node, record.meter_of
+            windows += _window_rows(record, self._idle_w(node))
             traces += [
-                dict(dataclasses.asdict(row), meter=record.meter_of.get(row.domain, ""))
+                dict(dataclasses.asdict(row), meter=meter_of.get(row.domain, ""), node=node)
                 for row in record.traces
             ]
         with disk(self.run):
@@ -164,13 +178,13 @@ class Journal:
             write_table(self.run, "batches", [r for w in self.records for r in w.batches])
             write_table(self.run, "traces", traces)
 
-    def _idle_w(self) -> dict[str, float]:
+    def _idle_w(self, node: str) -> dict[str, float]:
         """Watts of each domain at idle; with systems loaded where that was read, else bare."""
         watts: dict[str, float] = {}
         for state in ("bare", "loaded"):
             for record in self.windows("idle", state):
                 for reading in record.readings:
-                    if reading.energy_j is not None:
+                    if reading.energy_j is not None and record.window.node == node:
                         watts[reading.domain] = reading.energy_j / record.window.span.duration_s
         return watts
 
@@ -241,5 +255,6 @@ def window_row(window: Window) -> dict[str, Any]:
         "start_ns": window.start_ns,
         "end_ns": window.end_ns,
         "void": window.void,
+        "node": window.node,
         **dataclasses.asdict(window.state),
     }

@@ -11,8 +11,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,13 +19,12 @@ from typing import Any
 from harness.boundaries import on_processors
 from harness.bundle import disk, image_path, write_image, write_json
 from harness.errors import InputError, SystemFailed
-from harness.journal import BlockRecord, window_row
+from harness.journal import BlockRecord
 from harness.metering import Metering
 from harness.open_loop import serve_open
-from harness.plan import wanted_pairs
 from harness.records import Failure, Request, Window
 from harness.replay import replay_gate
-from harness.state import snapshot, state, unlike_states
+from harness.state import snapshot, state
 from harness.steady import STEADY, lead_in, steady
 from harness.windows import Served, core_rows, draw_fillers, rows, serve
 from harness.worker import Worker
@@ -38,42 +36,51 @@ SCORED_ELSEWHERE = 48  # pictures of a window beside the blocks: to see that it 
 BATCHES = (1, 4, 16)
 OPEN = {1: 0.2, 16: 0.5}  # batch -> share of its capacity at which requests come
 OPEN_S = 20.0
-UNLIKE_STATES = "the machine was not the same for"
-AGAIN = 3  # pairs that are run again for that
 
 
 def measure(session: Session) -> None:
     """Fills the journal with everything the plan asks for and the journal does not yet hold."""
     session.idle("bare")  # no system loaded: what the machine draws anyway
     session.null(0)
-    while slots := session.next_pair():
-        with session.workers() as (candidate, baseline):
-            session.idle("loaded")  # both loaded, both stopped
-            for worker in (candidate, baseline):
-                session.warm_up(worker)
-            for pair, order in slots:
-                block = session.start_block(pair, order)
-                core = session.draws.core(block.core)  # identical requests for both systems
-                for worker in (candidate, baseline) if order == "AB" else (baseline, candidate):
-                    session.window(worker, core, block)  # the other one is stopped meanwhile
-            if session.comparable(slots[0][0]):
-                session.gate(candidate, slots[0][0])
-            for worker in (candidate, baseline):
-                session.count(worker)
-    with session.load(session.candidate) as candidate:
-        session.warm_up(candidate)
-        session.latency(candidate)
-        session.rates(candidate)
-    if session.rated:
-        with session.load(session.baseline) as baseline:
-            session.warm_up(baseline)
-            session.rates(baseline)
+    schedule = session.schedule
+    while slots := schedule.next_pair():
+        session.step("blocks", *schedule.done())
+        session.pair(schedule.start_block(*slot) for slot in slots)
+    session.step("blocks", *schedule.done())
+    session.beside()
     session.null(1)
 
 
 @dataclass(slots=True, kw_only=True)
 class Session(Metering):
-    """One run of the main loop: the windows it takes, and which pair of blocks comes next."""
+    """The windows of one run of the main loop."""
+
+    def pair(self, blocks: Iterable[BlockRecord]) -> None:
+        """A pair of blocks, AB and BA, of one start of both systems."""
+        with self.workers() as (candidate, baseline):
+            self.idle("loaded")  # both loaded, both stopped
+            for worker in (candidate, baseline):
+                self.warm_up(worker)
+            for block in blocks:
+                core = self.draws.core(block.core)  # identical requests for both systems
+                in_turn = (candidate, baseline) if block.order == "AB" else (baseline, candidate)
+                for worker in in_turn:
+                    self.window(worker, core, block)  # the other one is stopped meanwhile
+            if self.schedule.comparable(block.pair):
+                self.gate(candidate, block.pair)
+            for worker in (candidate, baseline):
+                self.count(worker)
+
+    def beside(self) -> None:
+        """What is measured beside the blocks: latency, and other batches and rates."""
+        with self.load(self.candidate) as candidate:
+            self.warm_up(candidate)
+            self.latency(candidate)
+            self.rates(candidate)
+        if self.rated:
+            with self.load(self.baseline) as baseline:
+                self.warm_up(baseline)
+                self.rates(baseline)
 
     # Windows -----------------------------------------------------------------------------------
 
@@ -267,61 +274,6 @@ class Session(Metering):
             for request, image, _ in picked:
                 if not isinstance(image, Failure):
                     write_image(image_path(self.run, worker.name, request.id), image)
-
-    # Blocks ------------------------------------------------------------------------------------
-
-    def next_pair(self) -> list[tuple[int, str]]:
-        """Both blocks of the first unfinished pair, as (pair, order); [] when all are there.
-
-        A block that a kill left alone is void: the other would be of other starts.
-        """
-        counted = Counter(b.pair for b in self.journal.blocks if not b.void)
-        for block in [b for b in self.journal.blocks if not b.void and counted[b.pair] == 1]:
-            self.journal.void(block, "the audit was stopped within this block's pair")
-        have = {b.pair for b in self.journal.blocks if not b.void}
-        pairs = self.plan.pairs
-        if len(have) >= pairs:
-            pairs = self.pairs()[0]  # fixed from the pilot's spread alone; no later peek
-        self.step("blocks", 2 * len(have), 2 * pairs)
-        missing = next((pair for pair in range(pairs) if pair not in have), None)
-        return [] if missing is None else [(missing, order) for order in ("AB", "BA")]
-
-    def comparable(self, pair: int) -> bool:
-        """Whether a pair's windows met like states of the machine; void if not, and run again.
-
-        After a few such pairs one is kept as it is: then the ratio is what says so.
-        """
-        if sum(b.reason.startswith(UNLIKE_STATES) for b in self.journal.blocks) >= 2 * AGAIN:
-            return True
-        rows = [window_row(record.window) for record in self.journal.windows("block")]
-        for row in [row for row in rows if row["pair"] == pair]:
-            others = [r for r in rows if r["system"] == row["system"] and r["pair"] != pair]
-            if told := unlike_states(row, others):
-                reason = f"{UNLIKE_STATES} {row['system']}: {'; '.join(told)}"
-                for block in [b for b in self.journal.blocks if b.pair == pair and not b.void]:
-                    self.journal.void(block, reason)
-                return False
-        return True
-
-    def pairs(self) -> tuple[int, int]:
-        """Pairs planned, which a budget may cap, and pairs wanted."""
-        names = (self.candidate.name, self.baseline.name)
-        wanted = wanted_pairs(self.plan, self.journal.windows("block"), *names)
-        return max(self.plan.pairs, min(wanted, self.plan.max_pairs)), wanted
-
-    def start_block(self, pair: int, order: str) -> BlockRecord:
-        """Notes a block before it begins, with a core that no earlier block had."""
-        number = len(self.journal.blocks)
-        first, second = self.journal.open_window(), self.journal.open_window()
-        block = BlockRecord(
-            number=number,
-            pair=pair,
-            order=order,
-            core=number,
-            windows=(f"w{first:04d}", f"w{second:04d}"),
-        )
-        self.journal.put_block(block)
-        return block
 
 
 def _position(block: BlockRecord, is_candidate: bool) -> int:

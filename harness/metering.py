@@ -19,11 +19,12 @@ from harness.journal import BlockRecord, Journal, WindowRecord
 from harness.plan import Plan, SystemPlan
 from harness.protocols import Meter
 from harness.records import MachineState, TraceRow, Window
+from harness.schedule import Schedule
 from harness.state import snapshot, state
 from harness.windows import Asked, Served, asked, batch_rows, left_behind
 from harness.worker import Worker
 
-__all__ = ["Metering"]
+__all__ = ["Metering", "Step", "keep_card"]
 
 TICKS = {"counter": 50, "integrated": 12, "wall": 12}  # that a window must hold
 GPU_WINDOW_S = 10.0
@@ -65,6 +66,16 @@ class Metering:
         if self._gpu:
             self._min_s = max(self._min_s, GPU_WINDOW_S)
         self._meter_of = card.notes.get("meter_of", {d.domain: card.name for d in card.domains})
+
+    @property
+    def schedule(self) -> Schedule:
+        """The pairs of this run."""
+        return Schedule(
+            plan=self.plan,
+            candidate=self.candidate.name,
+            baseline=self.baseline.name,
+            journal=self.journal,
+        )
 
     # Workers -----------------------------------------------------------------------------------
 
@@ -117,17 +128,11 @@ class Metering:
 
     def _keep_card(self, worker: Worker) -> None:
         """Writes the system's card; refuses other weights than the run began with."""
-        path = self.run / "cards" / f"{worker.name}.json"
-        if path.is_file():
-            before, now = read_json(path)["weights_sha256"], worker.card["weights_sha256"]
-            if before != now:
-                worker.close()
-                raise InputError(
-                    f"The weights of {worker.name} are not those {self.run} began with "
-                    f"({before} against {now}). Restore them, or start a new audit."
-                )
-        with disk(self.run):
-            write_json(path, worker.card)
+        try:
+            keep_card(self.run, worker.name, worker.card)
+        except InputError:
+            worker.close()
+            raise
 
     def _open(self, what: str, name: str) -> int:
         self.step(f"{what} {name}", 0, 0)
@@ -251,3 +256,17 @@ class Metering:
                 fresh.append(row)
         self._traced = seen
         return fresh
+
+
+def keep_card(run: Path, name: str, card: Mapping[str, Any]) -> None:
+    """Writes a system's card; raises InputError for other weights than the run began with."""
+    path = run / "cards" / f"{name}.json"
+    if path.is_file():
+        before, now = read_json(path)["weights_sha256"], card["weights_sha256"]
+        if before != now:
+            raise InputError(
+                f"The weights of {name} are not those {run} began with "
+                f"({before} against {now}). Restore them, or start a new audit."
+            )
+    with disk(run):
+        write_json(path, card)

@@ -176,7 +176,11 @@ def _unlike(slots: Mapping[tuple[int, str, str], list[dict[str, Any]]], processo
         if told := busy_elsewhere(list(rows.values()), processors):
             return f"In the windows of {system} {told}. Leave the machine to the audit."
         for (pair, order), row in rows.items():
-            others = [other for (p, _), other in rows.items() if p != pair]
+            others = [
+                other
+                for (p, _), other in rows.items()
+                if p != pair and other.get("node") == row.get("node")
+            ]
             if found := unlike_states(row, others):
                 return f"In pair {pair + 1} {order} the machine was not the same for {system}: " + (
                     f"{'; '.join(found)}."

@@ -4,6 +4,7 @@ History of `SCHEMA_VERSION`
     1  2026-11-20  first bundle format
     2  2026-11-21  windows.parquet counts `failures`; a figure per image is one per valid image
     3  2026-11-23  features of scored images alone; one entry of the manifest for all pictures
+    4  2026-11-23  windows.parquet and traces.parquet name the `node`; environment.json lists nodes
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ __all__ = [
     "WorkProfile",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 GATE_STAGES = ("whole", "decided", "gathered", "resident")  # of protocols.Replays
 
 Method = Literal["wall", "counter", "integrated", "modelled"]
@@ -202,7 +203,8 @@ class Window:
     `pair` the pair whose start it shares; stages take turns between `start_ns` and `end_ns`.
 
     `cpu_s` is processor time of the worker's whole process tree, read by the parent (of a gate
-    window: of the worker process alone); `failures` are the requests that gave no image.
+    window: of the worker process alone); `failures` are the requests that gave no image. `node` is
+    the machine of a cluster that it was measured on, "" where the audit measured by itself.
     """
 
     id: str
@@ -219,6 +221,7 @@ class Window:
     failures: int = 0
     void: bool = False
     reason: str = ""
+    node: str = ""
 
     @property
     def span(self) -> Span:

@@ -91,6 +91,7 @@ def _config(run: Path, manifest: dict[str, Any], again: Path) -> dict[str, Any]:
         "salt": manifest["salt"],
         "name": again.name,
         "out": str(again.parent),
+        "executor": {"name": "local"},
         "reproduces": bundle.manifest_digest(run),
     }
 

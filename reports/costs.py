@@ -166,7 +166,7 @@ def idle(evidence: Evidence) -> list[Idle]:
     """Return the power of every idle window, domain by domain."""
     return [
         Idle(
-            state=row["system"],
+            state=f"{row['system']} on {row['node']}" if row.get("node") else row["system"],
             domain=row["domain"],
             power_w=None if row["energy_j"] is None else row["energy_j"] / row["duration_s"],
             method=row["method"] or "",

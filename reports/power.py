@@ -61,7 +61,7 @@ def power(root: Path, evidence: Evidence) -> Power | None:
         return None
     rows: dict[tuple[str, str], list[Point]] = {}
     for row in bundle.read_table(root, "traces"):
-        key = (row["domain"], row["quantity"])
+        key = (_at(row["domain"], row), row["quantity"])
         rows.setdefault(key, []).append((row["t_ns"], row["value"]))
     lines: dict[str, list[list[Point]]] = {}
     for (domain, quantity), points in sorted(rows.items()):  # counter_j comes before power_w
@@ -74,7 +74,7 @@ def power(root: Path, evidence: Evidence) -> Power | None:
         return None
     start, end = min(t for t, _ in every), max(t for t, _ in every)
     top = HEADROOM * max(w for _, w in every) or 1.0
-    methods = {row["domain"]: row["method"] or "" for row in evidence.windows if row["method"]}
+    methods = {_at(r["domain"], r): r["method"] or "" for r in evidence.windows if r["method"]}
     most = max(2, MOST // max(len(pieces) for pieces in lines.values()))
     return Power(
         traces=tuple(
@@ -134,4 +134,10 @@ def _thinned(points: Sequence[Point], most: int) -> list[Point]:
 
 def _words(row: dict[str, Any]) -> str:
     pair = None if row["pair"] is None else row["pair"] + 1
-    return KINDS[row["kind"]].format(system=row["system"], pair=pair, order=row["order"])
+    words = KINDS[row["kind"]].format(system=row["system"], pair=pair, order=row["order"])
+    return _at(words, row)
+
+
+def _at(what: str, row: dict[str, Any]) -> str:
+    """With the machine of a cluster that it was measured on."""
+    return f"{what} on {row['node']}" if row.get("node") else what

@@ -97,9 +97,13 @@ def read_trace(path: Path, meter: str | None = None) -> list[TraceRow]:
     raw = _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path)
     rows: list[TraceRow] = []
     last: dict[tuple[str, str], TraceRow] = {}
+    nodes: set[str] = set()
     for where, record in raw:
         if meter is not None and record.get("meter") != meter:
             continue
+        nodes.add(str(record.get("node") or ""))
+        if len(nodes) > 1:
+            raise InputError(f"{where}: it is of another node than the rows before. Keep one's.")
         row = _row(where, record)
         key = (row.domain, row.quantity)
         before = last.get(key)

@@ -15,9 +15,9 @@ from toy_audits import PAIR, SMALL, toys
 
 from harness import audit, bundle, cli, inputs, scoring
 from harness.evidence import read_evidence
-from harness.measure import AGAIN
 from harness.metrics.reference import Reference
 from harness.metrics.summary import Table
+from harness.schedule import AGAIN
 from harness.verify import verify
 from suites.claims import load_claims_file
 
@@ -198,7 +198,7 @@ def test_an_interrupt_leaves_a_resumable_run(tmp_path, monkeypatch, capsys):
         session.idle("bare")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.audit.measure", interrupted)
+    monkeypatch.setattr("harness.here.measure", interrupted)
     assert cli.main(toys(tmp_path, more=["name=i"])) == 3
     assert "1 finished windows are kept" in capsys.readouterr().err
     monkeypatch.undo()
@@ -215,7 +215,7 @@ def test_a_system_that_dies_stops_the_audit_with_code_3(tmp_path, capsys):
 
 def test_a_pair_that_met_unlike_states_is_run_again_a_few_times(tmp_path, monkeypatch):
     told = iter([["throttled 1 against 0"], *[[]] * 4, *[[]] * 3, ["steal_share 0.5"], *[[]] * 4])
-    monkeypatch.setattr("harness.measure.unlike_states", lambda row, others: next(told))
+    monkeypatch.setattr("harness.schedule.unlike_states", lambda row, others: next(told))
     assert cli.main(toys(tmp_path, more=["name=u"])) == 0
     blocks = bundle.read_manifest(tmp_path / "u")["blocks"]
     void = [b for b in blocks if b["void"]]
@@ -227,7 +227,7 @@ def test_a_pair_that_met_unlike_states_is_run_again_a_few_times(tmp_path, monkey
     assert len({b["core"] for b in blocks}) == 8
     # and not for ever
     monkeypatch.setattr(
-        "harness.measure.unlike_states", lambda row, others: ["throttled 1 against 1"]
+        "harness.schedule.unlike_states", lambda row, others: ["throttled 1 against 1"]
     )
     assert cli.main(toys(tmp_path, more=["name=always"])) == 0
     blocks = bundle.read_manifest(tmp_path / "always")["blocks"]

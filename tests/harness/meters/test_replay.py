@@ -123,6 +123,13 @@ def test_a_bad_row_of_parquet_is_named_by_its_number(tmp_path):
         Replay(path=path, domains=CARD)
 
 
+def test_a_trace_of_two_nodes_is_two_traces(tmp_path):
+    lines = ["1,gpu:0,counter_j,8,one", "2,gpu:0,counter_j,9,two"]
+    path = recorded(tmp_path / "t.csv", lines, header="t_ns,domain,quantity,value,node")
+    with pytest.raises(InputError, match="line 3: it is of another node"):
+        Replay(path=path, domains=CARD)
+
+
 def test_a_wrong_header_names_the_columns_that_are_missing(tmp_path):
     path = recorded(tmp_path / "trace.csv", [], header="time,domain,watts")
     with pytest.raises(InputError, match="no column t_ns, quantity, value"):
