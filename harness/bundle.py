@@ -98,7 +98,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         "window:s kind:s system:s pair:i? order:s batch:i requests:i failures:i "
         "duration_s:f cpu_s:f? start_ns:i end_ns:i domain:s energy_j:f? method:s? accuracy:f? "
         "resolution_j:f? idle_w:f? void:b reason:s "
-        "cpu_mhz:f? steal_share:f? foreign_cpu_s:f? temperature_c:f? throttled:b? node:s"
+        "cpu_mhz:f? steal_share:f? foreign_cpu_s:f? temperature_c:f? throttled:b? node:s?"
     ),
     "requests": _schema(
         "request:i window:s system:s prompt_id:s seed:i core:b latency_ns:i? "
@@ -106,7 +106,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
     "batches": _schema("window:s first_index:i count:i sha256:s"),
     "items": _schema("request:i system:s metric:s value:f"),
-    "traces": _schema("t_ns:i meter:s domain:s quantity:s value:f node:s"),
+    "traces": _schema("t_ns:i meter:s domain:s quantity:s value:f node:s?"),
     "scores": _schema("system:s metric:s category:s value:f? low:f? high:f? n:i"),
 }
 

@@ -169,7 +169,7 @@ class Journal:
             node, meter_of = record.window.node, record.meter_of
             windows += _window_rows(record, self._idle_w(node))
             traces += [
-                dict(dataclasses.asdict(row), meter=meter_of.get(row.domain, ""), node=node)
+                dict(dataclasses.asdict(row), meter=meter_of.get(row.domain, ""), node=node or None)
                 for row in record.traces
             ]
         with disk(self.run):
@@ -255,6 +255,6 @@ def window_row(window: Window) -> dict[str, Any]:
         "start_ns": window.start_ns,
         "end_ns": window.end_ns,
         "void": window.void,
-        "node": window.node,
+        "node": window.node or None,
         **dataclasses.asdict(window.state),
     }
