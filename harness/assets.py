@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import os
 import re
-import urllib.error
 import urllib.request
 from importlib import resources
 from pathlib import Path
 
 from harness.errors import AssetError
 
-__all__ = ["cache_folder", "fetch", "resolve"]
+__all__ = ["cache_folder", "fetch", "fetch_unchecked", "resolve"]
 
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
@@ -49,18 +49,14 @@ def resolve(name_or_path: str | Path) -> Path:
 
 def fetch(url: str, sha256: str, *, cache: Path | None = None) -> Path:
     """Downloads a file once and checks its SHA-256; a cached file is checked again."""
-    folder = (cache or cache_folder()) / sha256[:16]
-    path = folder / (url.rsplit("/", 1)[-1] or "file")
+    path = (cache or cache_folder()) / sha256[:16] / _file_name(url)
     if path.is_file():
         if _sha256(path) == sha256:
             return path
         path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    remedy = f"Put the file at {path} (its hash is checked) and run again."
+    beside = _downloaded(url, path, remedy)
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, beside.open("wb") as sink:
-            while chunk := source.read(CHUNK_BYTES):
-                sink.write(chunk)
         found = _sha256(beside)
         if found != sha256:
             raise AssetError(
@@ -68,15 +64,46 @@ def fetch(url: str, sha256: str, *, cache: Path | None = None) -> Path:
                 "source, or something on the way changed it; do not use it."
             )
         os.replace(beside, path)
-    except (urllib.error.URLError, TimeoutError) as error:
-        raise AssetError(
-            f"{url} cannot be fetched ({error}). Offline? Put the file at {path} "
-            "(its hash is checked) and run again."
-        ) from error
     finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def fetch_unchecked(url: str, *, cache: Path | None = None) -> tuple[Path, str]:
+    """Downloads a file of which no hash is known; where it is kept, and its SHA-256.
+
+    It lies where `fetch` looks for it under that hash. For showing a file, not for using it.
+    """
+    folder = cache or cache_folder()
+    remedy = "Fetch it elsewhere, and name the file itself."
+    beside = _downloaded(url, folder / "unchecked" / _file_name(url), remedy)
+    try:
+        found = _sha256(beside)
+        path = folder / found[:16] / _file_name(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path, found
+
+
+def _file_name(url: str) -> str:
+    return re.sub(r"[^\w.-]", "_", url.rsplit("/", 1)[-1]) or "file"
+
+
+def _downloaded(url: str, path: Path, remedy: str) -> Path:
+    """The file beside the place where it is to lie. Raises AssetError: offline, or no such one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, beside.open("wb") as sink:
+            while chunk := source.read(CHUNK_BYTES):
+                sink.write(chunk)
+    except (OSError, http.client.HTTPException, ValueError) as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-    return path
+        raise AssetError(f"{url} cannot be fetched ({error}). Offline? {remedy}") from error
+    return beside
 
 
 def cache_folder() -> Path:

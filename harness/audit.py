@@ -89,7 +89,7 @@ def audit(
             f"{bundle.resume_command(run)}"
         )
     else:
-        config = inputs.sealed(config)
+        config = inputs.pinned(inputs.sealed(config))
     finished = (run / "manifest.json").is_file()
     if finished and (left_out := bundle.left_out(run)):
         raise InputError(
@@ -269,6 +269,7 @@ def _prepare(
             "version": prompts.version,
             "sha256": prompts.sha256,
             "prompts": len(prompts.prompts),
+            **({"source": dict(prompts.source)} if prompts.source else {}),
         },
     }
     bundle.write_yaml(run / "config.yaml", dict(config))  # first: a killed run goes on from it

@@ -62,12 +62,16 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSet:
-    """A versioned list of prompts; `sha256` is over its JSONL bytes."""
+    """A versioned list of prompts; `sha256` is over its JSONL bytes.
+
+    source: of a published set, its url, licence and the SHA-256 of the file that was fetched.
+    """
 
     name: str
     version: str
     prompts: tuple[Prompt, ...]
     sha256: str
+    source: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
