@@ -14,6 +14,7 @@ import http.client
 import os
 import re
 import urllib.request
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -26,8 +27,11 @@ CHUNK_BYTES = 1 << 20
 HUB_FILES = ["open_clip_config.json", "open_clip_model.safetensors", "tokenizer*", "*.txt"]
 
 
-def resolve(name_or_path: str | Path) -> Path:
-    """The existing file or folder of a name. Raises AssetError: what is missing, and the remedy."""
+def resolve(name_or_path: str | Path, hub_files: Sequence[str] = HUB_FILES) -> Path:
+    """The existing file or folder of a name. Raises AssetError: what is missing, and the remedy.
+
+    `hub_files`: of a repository of the hub what is fetched; an open_clip network unless given.
+    """
     name = str(name_or_path)
     if name.startswith(("https://", "http://", "file://")):
         url, mark, digest = name.partition("#sha256=")
@@ -37,7 +41,7 @@ def resolve(name_or_path: str | Path) -> Path:
     if name.startswith("package:"):
         return _package(name)
     if name.startswith("hub:"):
-        return _hub(name)
+        return _hub(name, hub_files)
     path = Path(name).expanduser()
     if not path.exists():
         raise AssetError(
@@ -126,14 +130,16 @@ def _package(name: str) -> Path:
     return path
 
 
-def _hub(name: str) -> Path:
+def _hub(name: str, files: Sequence[str]) -> Path:
     """The folder of a repository: weights as safetensors, and what describes them."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
     repository, _, revision = name.removeprefix("hub:").partition("@")
     try:
-        folder = snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES)
+        folder = snapshot_download(
+            repository, revision=revision or None, allow_patterns=list(files)
+        )
     except GatedRepoError:
         raise AssetError(
             f"{name} asks for its terms to be accepted. Accept them on its page, log in with `hf "

@@ -37,7 +37,7 @@ from harness.journal import Journal
 from harness.judge import derive
 from harness.measure import Session, measure
 from harness.progress import Progress, so_far
-from harness.protocols import LateMeter, Meter
+from harness.protocols import LateMeter, Meter, Prepared
 from harness.records import PromptSet
 from reports.pages import rendered
 from suites.claims import load_claims_file
@@ -132,6 +132,9 @@ def _measure(config: Mapping[str, Any], run: Path, told: Progress) -> None:
     for part in ("judge", "reference"):
         if suite.get(part):
             assets.resolve(suite[part])  # before minutes of measuring, not after
+    for extractor in suite["extractors"].values():
+        if str(extractor.get("_target_")).startswith("harness.metrics."):  # torch comes later
+            _ready(build(extractor))
     meter, began_ns = build(config["meter"]), time.perf_counter_ns()
     if not isinstance(meter, Meter):
         raise ConfigError(
@@ -201,6 +204,11 @@ def _measure(config: Mapping[str, Any], run: Path, told: Progress) -> None:
     settings["ceilings"] = ceilings() if counted else {}
     bundle.write_json(run / "settings.json", settings)
     journal.compact()
+
+
+def _ready(extractor: Any) -> None:
+    if isinstance(extractor, Prepared):
+        extractor.ready()
 
 
 def _finish(meter: LateMeter, run: Path) -> None:

@@ -163,6 +163,8 @@ def claims(names: Sequence[str] | str | None, extractors: Iterable[str] = ()) ->
             path = assets.resolve(name) if name.startswith("package:") else Path(name)
             for claim in load_claims_file(path):
                 ids.append(claim.id)
+                for asked in claim.ranges:
+                    known(asked.metric, ("verified", "clip", *extractors), f"{path}: metric")
                 for endpoint in claim.endpoints:
                     known(endpoint.metric, (*METRICS, *extractors), f"{path}: metric")
             chunks.append(b"---\n" + path.read_bytes() + b"\n")

@@ -1,7 +1,7 @@
 """Prompts as a team keeps them: read kindly, and told what was made of every row.
 
-CSV     any delimiter (so TSV too); the text in a column named text, prompt or caption, a category in one named
-        category, group, domain, topic or class, an id in one named id
+CSV     any delimiter (TSV too); the text in a column named text, prompt or caption, a category in
+        one named category, group, domain, topic or class, an id in one named id
 JSONL   objects with the same names
 TXT     one prompt a line
 folder  captioned pictures (suites/captioned.py)
@@ -85,7 +85,7 @@ def read_rows(path: Path, kind: str, *, quoted: bool = True) -> list[Row]:
     elif kind == "txt":
         rows = [(number, {"text": line}) for number, line in lines(text)]
     else:
-        rows = list(_csv(path, text, csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE))
+        rows = list(_csv(path, text, quoted))
     if not rows:
         raise InputError(f"{path} holds no prompts. Write one a line, or head a column `text`.")
     return rows
@@ -187,11 +187,12 @@ def _columns(path: Path, names: Sequence[str], told: Mapping[str, str]) -> dict[
     return found
 
 
-def _csv(path: Path, text: str, quoting: int) -> Iterator[Row]:
+def _csv(path: Path, text: str, quoted: bool) -> Iterator[Row]:
     """Any delimiter that the head has; without one, a column of texts that may hold commas."""
     _, head = next(lines(text), (0, ""))
     delimiter = max(DELIMITERS, key=head.count) if any(d in head for d in DELIMITERS) else "\x1f"
     source = io.StringIO(text, newline="")
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     reader = csv.reader(source, delimiter=delimiter, quoting=quoting, strict=True)
     try:
         names = next(reader, [])

@@ -38,8 +38,8 @@ class Manifest:
     """Facts of a set. `text`, `category` and `id` name columns or keys of its rows.
 
     kind: csv, tsv, jsonl, or coco (a JSON object whose `annotations` are the rows).
-    quoted: whether a quotation mark at the start of a field quotes it. member: a file inside a .zip.
-    first_of: the first row alone of those that share this key.
+    quoted: whether a quotation mark at the start of a field quotes it. member: a file in a .zip.
+    first_of: of rows that share this key the first alone.
     """
 
     name: str

@@ -15,7 +15,7 @@ from harness import assets, bundle, cli
 from harness.errors import AssetError, InputError
 from suites.published import manifest, names, read_published
 
-PARTI = 'Prompt\tCategory\tChallenge\n"G I G" painted\tArt\tBasic\na cow\tAnimals\tBasic\na cow\tArt\t\n'
+PARTI = 'Prompt\tCategory\tNote\n"G I G" painted\tArt\tb\na cow\tAnimals\tb\na cow\tArt\t\n'
 DRAWBENCH = '"Prompts","Category",""\n"A red, red cow.","Colors",""\n"Two cows.","Counting",""\n'
 GENEVAL = '{"tag": "single_object", "include": [], "prompt": "a photo of a bench"}\n'
 COCO = [{"image_id": 9, "id": 1, "caption": "A cow. "}, {"image_id": 8, "id": 2, "caption": "A"}]
