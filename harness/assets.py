@@ -79,7 +79,7 @@ def fetch_unchecked(url: str, *, cache: Path | None = None) -> tuple[Path, str]:
     It lies where `fetch` looks for it under that hash. For showing a file, not for using it.
     """
     folder = cache or cache_folder()
-    remedy = "Fetch it elsewhere, and name the file itself."
+    remedy = "Fetch it elsewhere, say its hash (sha256sum), and be told where to put it."
     beside = _downloaded(url, folder / "unchecked" / _file_name(url), remedy)
     try:
         found = _sha256(beside)

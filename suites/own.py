@@ -192,8 +192,8 @@ def _csv(path: Path, text: str, quoted: bool) -> Iterator[Row]:
     _, head = next(lines(text), (0, ""))
     delimiter = max(DELIMITERS, key=head.count) if any(d in head for d in DELIMITERS) else "\x1f"
     source = io.StringIO(text, newline="")
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(source, delimiter=delimiter, quoting=quoting, strict=True)
+    form: dict[str, Any] = {} if quoted else {"quoting": csv.QUOTE_NONE}
+    reader = csv.reader(source, delimiter=delimiter, strict=True, **form)
     try:
         names = next(reader, [])
         for row in reader:

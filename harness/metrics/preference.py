@@ -66,6 +66,7 @@ class Preference:
             text=list(texts),
             padding=True,
             truncation=True,
+            max_length=self._model.config.text_config.max_position_embeddings,
             return_tensors="pt",
         )
         with torch.inference_mode():
