@@ -103,9 +103,11 @@ def _downloaded(url: str, path: Path, remedy: str) -> Path:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, beside.open("wb") as sink:
             while chunk := source.read(CHUNK_BYTES):
                 sink.write(chunk)
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             beside.unlink()
+        if not isinstance(error, OSError | http.client.HTTPException | ValueError):
+            raise
         raise AssetError(f"{url} cannot be fetched ({error}). Offline? {remedy}") from error
     return beside
 
