@@ -10,24 +10,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import os
 import re
-import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from harness.errors import AssetError
 
-__all__ = ["cache_folder", "fetch", "resolve"]
+__all__ = ["cache_folder", "fetch", "fetch_unchecked", "resolve"]
 
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
 HUB_FILES = ["open_clip_config.json", "open_clip_model.safetensors", "tokenizer*", "*.txt"]
 
 
-def resolve(name_or_path: str | Path) -> Path:
-    """The existing file or folder of a name. Raises AssetError: what is missing, and the remedy."""
+def resolve(name_or_path: str | Path, hub_files: Sequence[str] = HUB_FILES) -> Path:
+    """The existing file or folder of a name. Raises AssetError: what is missing, and the remedy.
+
+    `hub_files`: of a repository of the hub what is fetched; an open_clip network unless given.
+    """
     name = str(name_or_path)
     if name.startswith(("https://", "http://", "file://")):
         url, mark, digest = name.partition("#sha256=")
@@ -37,7 +41,7 @@ def resolve(name_or_path: str | Path) -> Path:
     if name.startswith("package:"):
         return _package(name)
     if name.startswith("hub:"):
-        return _hub(name)
+        return _hub(name, hub_files)
     path = Path(name).expanduser()
     if not path.exists():
         raise AssetError(
@@ -49,18 +53,14 @@ def resolve(name_or_path: str | Path) -> Path:
 
 def fetch(url: str, sha256: str, *, cache: Path | None = None) -> Path:
     """Downloads a file once and checks its SHA-256; a cached file is checked again."""
-    folder = (cache or cache_folder()) / sha256[:16]
-    path = folder / (url.rsplit("/", 1)[-1] or "file")
+    path = (cache or cache_folder()) / sha256[:16] / _file_name(url)
     if path.is_file():
         if _sha256(path) == sha256:
             return path
         path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    remedy = f"Put the file at {path} (its hash is checked) and run again."
+    beside = _downloaded(url, path, remedy)
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, beside.open("wb") as sink:
-            while chunk := source.read(CHUNK_BYTES):
-                sink.write(chunk)
         found = _sha256(beside)
         if found != sha256:
             raise AssetError(
@@ -68,15 +68,48 @@ def fetch(url: str, sha256: str, *, cache: Path | None = None) -> Path:
                 "source, or something on the way changed it; do not use it."
             )
         os.replace(beside, path)
-    except (urllib.error.URLError, TimeoutError) as error:
-        raise AssetError(
-            f"{url} cannot be fetched ({error}). Offline? Put the file at {path} "
-            "(its hash is checked) and run again."
-        ) from error
     finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def fetch_unchecked(url: str, *, cache: Path | None = None) -> tuple[Path, str]:
+    """Downloads a file of which no hash is known; where it is kept, and its SHA-256.
+
+    It lies where `fetch` looks for it under that hash. For showing a file, not for using it.
+    """
+    folder = cache or cache_folder()
+    remedy = "Fetch it elsewhere, say its hash (sha256sum), and be told where to put it."
+    beside = _downloaded(url, folder / "unchecked" / _file_name(url), remedy)
+    try:
+        found = _sha256(beside)
+        path = folder / found[:16] / _file_name(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path, found
+
+
+def _file_name(url: str) -> str:
+    return re.sub(r"[^\w.-]", "_", url.rsplit("/", 1)[-1]) or "file"
+
+
+def _downloaded(url: str, path: Path, remedy: str) -> Path:
+    """The file beside the place where it is to lie. Raises AssetError: offline, or no such one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, beside.open("wb") as sink:
+            while chunk := source.read(CHUNK_BYTES):
+                sink.write(chunk)
+    except BaseException as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-    return path
+        if not isinstance(error, OSError | http.client.HTTPException | ValueError):
+            raise
+        raise AssetError(f"{url} cannot be fetched ({error}). Offline? {remedy}") from error
+    return beside
 
 
 def cache_folder() -> Path:
@@ -99,14 +132,16 @@ def _package(name: str) -> Path:
     return path
 
 
-def _hub(name: str) -> Path:
+def _hub(name: str, files: Sequence[str]) -> Path:
     """The folder of a repository: weights as safetensors, and what describes them."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
     repository, _, revision = name.removeprefix("hub:").partition("@")
     try:
-        folder = snapshot_download(repository, revision=revision or None, allow_patterns=HUB_FILES)
+        folder = snapshot_download(
+            repository, revision=revision or None, allow_patterns=list(files)
+        )
     except GatedRepoError:
         raise AssetError(
             f"{name} asks for its terms to be accepted. Accept them on its page, log in with `hf "

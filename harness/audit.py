@@ -27,6 +27,7 @@ from typing import Any
 
 from harness import assets, bundle, environment, errors, inputs
 from harness.boundaries import boundaries_of
+from harness.child import build
 from harness.cluster import Cluster
 from harness.errors import AuditStopped, InputError, Interrupted
 from harness.evidence import read_evidence
@@ -36,6 +37,7 @@ from harness.journal import Journal
 from harness.judge import derive
 from harness.metering import Step
 from harness.progress import Progress, Stage, so_far
+from harness.protocols import Prepared
 from harness.records import PromptSet
 from harness.schedule import Schedule
 from reports.pages import rendered
@@ -88,7 +90,7 @@ def audit(
             f"{bundle.resume_command(run)}"
         )
     else:
-        config = inputs.sealed(config)
+        config = inputs.pinned(inputs.sealed(config))
     finished = (run / "manifest.json").is_file()
     if finished and (left_out := bundle.left_out(run)):
         raise InputError(
@@ -139,6 +141,9 @@ def _measure(config: Mapping[str, Any], run: Path, told: Progress) -> None:
     for part in ("judge", "reference"):
         if suite.get(part):
             assets.resolve(suite[part])  # before minutes of measuring, not after
+    for extractor in suite["extractors"].values():
+        if str(extractor.get("_target_")).startswith("harness.metrics."):  # torch comes later
+            _ready(build(extractor))
     with _executor(config, run) as bench:
         machine = _prepare(config, run, prompts, claims, bench.machine())
         boards = [d for d in machine["meter"]["domains"] if d["domain"].startswith("gpu:")]
@@ -191,6 +196,11 @@ def _step(stage: Stage, journal: Journal, names: tuple[str, str]) -> Step:
             stage.say(what, facts=facts)
 
     return step
+
+
+def _ready(extractor: Any) -> None:
+    if isinstance(extractor, Prepared):
+        extractor.ready()
 
 
 def _own(config: Mapping[str, Any]) -> bool:
@@ -256,6 +266,7 @@ def _prepare(
             "version": prompts.version,
             "sha256": prompts.sha256,
             "prompts": len(prompts.prompts),
+            **({"source": dict(prompts.source)} if prompts.source else {}),
         },
     }
     bundle.write_yaml(run / "config.yaml", dict(config))  # first: a killed run goes on from it

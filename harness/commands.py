@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.errors import CheckFailed, InputError
+from harness.errors import CheckFailed, InputError, one_line
 
 __all__ = [
     "audit",
@@ -22,6 +22,7 @@ __all__ = [
     "convert",
     "export",
     "factors",
+    "fetch",
     "gate",
     "human",
     "meters",
@@ -33,6 +34,8 @@ __all__ = [
     "train",
     "verify",
 ]
+
+SHOWN = 5  # prompts of a published set
 
 
 def audit(arguments: argparse.Namespace) -> int:
@@ -162,6 +165,26 @@ def factors(arguments: argparse.Namespace) -> int:
 
 def _share(ends: tuple[float, float, float] | None) -> str:
     return "not scored" if ends is None else "{:.1%} [{:.1%}, {:.1%}]".format(*ends)
+
+
+def fetch(arguments: argparse.Namespace) -> int:
+    """Shows what came of a published set whose hash is not known, and how it is trusted."""
+    published = importlib.import_module("suites.published")
+    assets = importlib.import_module("harness.assets")
+    told = published.manifest(arguments.set)
+    print(f"{told.title}: {told.source}. Licence: {told.licence}.")
+    path, sha256 = assets.fetch_unchecked(told.url)
+    found = published.read_set(told, path, sha256)
+    print(f"{len(found.prompts)} prompts from {told.url}, the first:")
+    for prompt in found.prompts[:SHOWN]:
+        print(f"  {one_line(prompt.text)}")
+    print(f"SHA-256 {sha256}")
+    if told.sha256 not in (None, sha256):
+        raise CheckFailed(f"{told.url} is not what the manifest names, {told.sha256}.")
+    if told.sha256 is None:
+        print("No hash was published with it. If this is what you expect, say so from now on:")
+    print(f"un0bench audit suite=published suite.prompts={arguments.set} suite.sha256={sha256}")
+    return 0
 
 
 def convert(arguments: argparse.Namespace) -> int:

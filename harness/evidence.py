@@ -10,6 +10,7 @@ import numpy as np
 
 from harness import bundle
 from harness.errors import InputError
+from harness.features import read_kept
 from harness.records import Boundary, Evidence
 
 __all__ = ["read_evidence"]
@@ -54,6 +55,7 @@ def _evidence(run: Path) -> Evidence:
         },
         boundaries=boundaries,
         settings={**bundle.read_json(run / "settings.json")},
+        whole=read_kept(run, requests),
         work={path.stem: bundle.read_json(path) for path in sorted((run / "work").glob("*.json"))},
     )
 

@@ -18,6 +18,7 @@ from harness.records import PromptSet
 from suites.claims import METRICS, claims_bytes, load_claims_file
 from suites.proc.sets import load_set, sealed_set, to_jsonl, unpublished
 from suites.prompts import read_prompt_file
+from suites.published import is_manifest, manifest, read_published
 
 __all__ = [
     "challenged",
@@ -25,6 +26,7 @@ __all__ = [
     "executor",
     "known",
     "pair",
+    "pinned",
     "plan",
     "prompt_set",
     "pue",
@@ -67,12 +69,28 @@ def pair(config: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def prompt_set(suite: Mapping[str, Any]) -> PromptSet:
-    """The suite's own set, or the prompt file that `suite.prompts` names."""
+    """The suite's own set, or the prompt file or published set that `suite.prompts` names."""
     if suite.get("prompts"):
-        return read_prompt_file(Path(suite["prompts"]))
+        name = str(suite["prompts"])
+        if is_manifest(name):
+            return read_published(name, suite.get("sha256"))
+        if suite.get("sha256"):
+            raise ConfigError(
+                f"suite.sha256 is of a published set; {name} is a file. Leave it out."
+            )
+        return read_prompt_file(Path(name))
     if known(suite["set"], ("val", "test", "sealed"), "suite.set") == "sealed":
         return sealed_set(suite["nonce"])
     return load_set(suite["set"])
+
+
+def pinned(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration with the SHA-256 of a published set whose manifest tells it."""
+    suite = config["suite"]
+    name = str(suite.get("prompts") or "")
+    if not is_manifest(name) or suite.get("sha256"):
+        return config
+    return {**config, "suite": {**suite, "sha256": manifest(name).sha256}}
 
 
 def challenged(published: PromptSet, nonce: str | None) -> PromptSet:
@@ -146,6 +164,8 @@ def claims(names: Sequence[str] | str | None, extractors: Iterable[str] = ()) ->
             path = assets.resolve(name) if name.startswith("package:") else Path(name)
             for claim in load_claims_file(path):
                 ids.append(claim.id)
+                for asked in claim.ranges:
+                    known(asked.metric, ("verified", "clip", *extractors), f"{path}: metric")
                 for endpoint in claim.endpoints:
                     known(endpoint.metric, (*METRICS, *extractors), f"{path}: metric")
             chunks.append(b"---\n" + path.read_bytes() + b"\n")

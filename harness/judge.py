@@ -24,6 +24,7 @@ from harness.metrics.summary import Table, scores
 from harness.metrics.two_sample import told_apart
 from harness.quality import quality, worst_category
 from harness.quantities import absolute, served, smaller
+from harness.ranges import ranges
 from harness.ratio import measured_ratio
 from harness.records import Claim, Evidence, Outcome, Part, Score, Verdict
 from harness.stats import fewest_trials_for_quantile, quantile_interval
@@ -35,7 +36,15 @@ CONDUCT = {
     "one request like another": hurried,
     "the same system everywhere": elsewhere_differs,
 }
-ALONE = ("latency", "active_fraction", "gate_share", "kwh_per_1000", "price", "above_landauer")
+ALONE = (
+    "latency",
+    "active_fraction",
+    "gate_share",
+    "kwh_per_1000",
+    "price",
+    "above_landauer",
+    "score",
+)
 _ACTIVE = "parameter_bytes"  # the definition of "active" that decides
 
 
@@ -58,12 +67,13 @@ def _verdict(table: Table, claim: Claim) -> Verdict:
         findings.append(_told_apart(table, claim))
     elif claim.quantity in DECIDING:
         findings.append(DECIDING[claim.quantity](evidence, claim))
+    findings += ranges(table, claim)
     if claim.endpoints:
         findings += quality(table, claim)
     findings += [
         Finding(part=unmeasured(name, None, f"{text}."))
         for name, check in CONDUCT.items()
-        for system in (evidence.candidate, evidence.baseline)
+        for system in _asked_of(evidence, claim)
         if (text := check(table, system))
     ]
     parts = decide(findings, claim.alpha)
@@ -86,6 +96,12 @@ def _verdict(table: Table, claim: Claim) -> Verdict:
         evidence=parts,
         reasons=tuple(reasons),
     )
+
+
+def _asked_of(evidence: Evidence, claim: Claim) -> tuple[str, ...]:
+    """Whose conduct matters; of a score the candidate's alone, which no baseline has a part in."""
+    both = (evidence.candidate, evidence.baseline)
+    return both[:1] if claim.quantity == "score" else both
 
 
 def _unoptimised(evidence: Evidence) -> list[str]:

@@ -19,7 +19,17 @@ from harness.records import (
     TraceRow,
 )
 
-__all__ = ["Extractor", "LateMeter", "Meter", "Replays", "Statistic", "System", "Technique"]
+__all__ = [
+    "Extractor",
+    "LateMeter",
+    "Meter",
+    "Prepared",
+    "Replays",
+    "Statistic",
+    "System",
+    "Technique",
+    "Whole",
+]
 
 
 @runtime_checkable
@@ -111,6 +121,25 @@ class Extractor(Protocol):
 
     def rows(self, images: Sequence[np.ndarray], requests: Sequence[Request]) -> np.ndarray:
         """Returns float array [len(images), columns]."""
+
+
+@runtime_checkable
+class Whole(Extractor, Protocol):
+    """An extractor whose rows are features: kept whole, and judged by their Frechet distance."""
+
+    def reference(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean [d] and covariance [d, d] of what the pictures are held against."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """What stands beside the distance: resize mode, hash of the network, the reference."""
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """What can tell, before anything is measured, whether it has all it needs."""
+
+    def ready(self) -> None:
+        """Raises AssetError where a file is missing."""
 
 
 @runtime_checkable

@@ -28,6 +28,7 @@ __all__ = [
     "MachineState",
     "MeterCard",
     "Part",
+    "Range",
     "Prompt",
     "PromptSet",
     "Request",
@@ -63,12 +64,16 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSet:
-    """A versioned list of prompts; `sha256` is over its JSONL bytes."""
+    """A versioned list of prompts; `sha256` is over its JSONL bytes.
+
+    source: of a published set, its url, licence and the SHA-256 of the file that was fetched.
+    """
 
     name: str
     version: str
     prompts: tuple[Prompt, ...]
     sha256: str
+    source: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,12 +262,22 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Where a score of the candidate alone has to lie, ends included, in the metric's own unit."""
+
+    metric: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """Plain data read from YAML before the run; never instantiated, never changed after.
 
     quantity: energy, processor_time, size, served_energy (ratios baseline / candidate), latency (s,
     p95 at batch 1), active_fraction, gate_share, told_apart (shares of 1), kwh_per_1000, price (of
-    an image), above_landauer (times) of the candidate's node, or quality (endpoints alone).
+    an image), above_landauer (times) of the candidate's node, quality (endpoints alone), or score
+    (ranges alone).
     training_images: over so many the candidate's training is spread, and counted in.
     baseline_bar: what the baseline itself must reach, or equal quality means nothing: `verified` at
     least, `frechet_share` (FDinf over the reference's total variance) at most.
@@ -283,12 +298,14 @@ class Claim:
         "price",
         "above_landauer",
         "quality",
+        "score",
     ]
     direction: Literal["at_least", "at_most"] | None = None
     threshold: float | None = None
     boundary: Literal["device", "node", "facility"] | None = None
     training_images: float | None = None
     endpoints: tuple[Endpoint, ...] = ()
+    ranges: tuple[Range, ...] = ()
     baseline_bar: Mapping[str, float] = field(default_factory=dict)
     min_pairs: int = 6
     min_prompts: int = 1300
@@ -346,7 +363,8 @@ class Evidence:
 
     windows, requests, items: lists of plain dicts, the bundle's rows (see docs/bundle.md).
     prompts: prompt id -> category. features: system -> float array [rows of that system, d] in the
-    order of `requests`; `reference` float array [n, d]. cards: system -> SystemCard as a dict.
+    order of `requests`; `reference` float array [n, d]. whole: extractor -> the same of it, and
+    under `reference` its mean and covariance [d + 1, d]. cards: system -> SystemCard as a dict.
     work: system -> what a batch took it (harness.counter), where it was counted.
     """
 
@@ -362,3 +380,4 @@ class Evidence:
     boundaries: tuple[Boundary, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     work: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    whole: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)

@@ -81,7 +81,8 @@ def _config(run: Path, manifest: dict[str, Any], again: Path) -> dict[str, Any]:
     suite = told.get("suite") if isinstance(told, Mapping) else None
     if not isinstance(told, Mapping) or not isinstance(suite, Mapping):
         raise InputError(f"{run}/config.yaml is no configuration of an audit. It was edited.")
-    own = {"prompts": str((run / "prompts.jsonl").absolute())} if suite.get("prompts") else {}
+    brought = str((run / "prompts.jsonl").absolute())
+    own = {"prompts": brought, "sha256": None} if suite.get("prompts") else {}
     return {
         **{key: value for key, value in defaults.items() if key != "defaults"},
         **dict.fromkeys(ADDED, False),  # an audit of before had none of it

@@ -26,8 +26,10 @@ from scipy import ndimage
 from harness import assets, bundle
 from harness.child import build
 from harness.errors import InputError, Un0BenchError
+from harness.features import Keeper, write_moments
 from harness.metrics.clip import Judge
 from harness.metrics.reference import load_reference
+from harness.protocols import Whole
 from harness.records import Prompt, Request
 from suites.proc.render import SIZE, render
 from suites.proc.sets import request_seed
@@ -56,9 +58,16 @@ def score(run: Path) -> None:
     suite = bundle.read_yaml(run / "config.yaml")["suite"]
     prompts = bundle.read_prompts(run)
     measured = [row for row in bundle.read_table(run, "requests") if row["window"] != "control"]
-    extractors = [build(config) for config in suite["extractors"].values()]
+    built = [build(config) for config in suite["extractors"].values()]
+    whole = [extractor for extractor in built if isinstance(extractor, Whole)]
+    extractors = [extractor for extractor in built if not isinstance(extractor, Whole)]
     judge = Judge(assets.resolve(suite["judge"])) if suite.get("judge") else None
     settings = bundle.read_json(run / "settings.json")
+    if judge is not None:
+        settings["judge_sha256"] = judge.sha256
+    for extractor in whole:
+        write_moments(run, extractor)
+        settings.setdefault("whole", {})[extractor.name] = dict(extractor.facts())
     if suite.get("reference"):
         path = assets.resolve(suite["reference"])
         reference = load_reference(path, judge.path if judge else None)
@@ -70,12 +79,13 @@ def score(run: Path) -> None:
     items: list[Row] = []
     for system in dict.fromkeys(row["system"] for row in measured):
         rows = ((row, _kept(run, row)) for row in measured if row["system"] == system)
-        items += _score_system(run, system, rows, prompts, extractors, judge)
+        items += _score_system(run, system, rows, prompts, extractors, judge, whole)
         _say(system)
     if suite.get("controls", True) and core and all(prompt.spec for prompt, _ in core):
         for name, drawn in controls(core).items():
             shown = _shown(f"control:{name}", core, drawn, control_rows)
-            items += _score_system(run, f"control:{name}", shown, prompts, extractors, judge)
+            system = f"control:{name}"
+            items += _score_system(run, system, shown, prompts, extractors, judge, whole)
             _say(f"control:{name}")
     bundle.write_table(run, "requests", measured + control_rows)
     bundle.write_table(run, "items", items)
@@ -187,14 +197,18 @@ def _score_system(
     prompts: Mapping[str, Prompt],
     extractors: Sequence[Any],
     judge: Judge | None,
+    whole: Sequence[Whole] = (),
 ) -> list[Row]:
     """Item rows of one system; writes its features. A failure has verified = 0 and no features."""
+    keeper, core = Keeper(whole), dict[int, None]()
     failed: list[Row] = []
     items: list[Row] = []
     features: list[np.ndarray] = []
 
     def there() -> Iterator[tuple[Request, np.ndarray]]:
         for row, image in pictures:
+            if row.get("core"):
+                core[row["request"]] = None
             if row["failure"] is not None and prompts[row["prompt_id"]].spec is not None:
                 failed.append(_item(row["request"], system, "verified", 0.0))
             if image is not None:
@@ -202,6 +216,7 @@ def _score_system(
 
     for batch in _batches(there()):
         asked, pixels = [request for request, _ in batch], [image for _, image in batch]
+        keeper.add(pixels, asked, set(core))
         scored = {e.name: e.rows(_fit(pixels, asked), asked)[:, 0] for e in extractors}
         if judge is not None:
             embedded, scored["clip"] = judge.score(pixels, asked)
@@ -214,6 +229,7 @@ def _score_system(
             if not math.isnan(value)
         ]
     bundle.write_features(run, system, np.stack(features) if features else None)
+    keeper.write(run, system, list(core))
     return failed + items
 
 

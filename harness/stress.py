@@ -34,6 +34,7 @@ from harness.worker import Worker
 from suites.own import Own, read_own
 from suites.proc.sets import to_jsonl
 from suites.proc.words import VOCABULARY
+from suites.published import is_manifest, read_published
 
 __all__ = ["Asked", "stress"]
 
@@ -65,9 +66,6 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
 
     Returns the bundle, or None with `only_say`. Raises InputError for anything that is wrong.
     """
-    own = read_own(asked.prompts, asked.columns)
-    for remark in own.remarks:
-        say(remark)
     if asked.images < 1:
         raise ConfigError(f"--images {asked.images}; it is at least 1.")
     pair = [f"candidate={asked.candidate}", f"baseline={asked.baseline}"]
@@ -77,6 +75,9 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
         shipped = [n for n in (asked.candidate, asked.baseline) if n not in made]
         pair.append(f"system=[{','.join(json.dumps(name) for name in shipped or ['null'])}]")
     config = compose([*pair, *asked.overrides], name="stress")
+    own = _own(asked, config["suite"].pop("sha256"))
+    for remark in own.remarks:
+        say(remark)
     unknown = _unknown(own.prompts, {name: config["systems"][name] for name in inputs.pair(config)})
     for remark in unknown:
         say(remark)
@@ -116,6 +117,19 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
     config["own"] = {"file": asked.prompts.name, "remarks": [*own.remarks, *unknown]}
     config["own"]["reference"] = pictures.name if pictures is not None else None
     return audit(config, run)
+
+
+def _own(asked: Asked, sha256: str | None) -> Own:
+    """What was brought: a published set by its name, or prompts of one's own."""
+    name = str(asked.prompts)
+    if not is_manifest(name):
+        return read_own(asked.prompts, asked.columns)
+    if asked.columns:
+        raise ConfigError(f"--column with {name}; its manifest names the columns. Leave it out.")
+    found = read_published(name, sha256)
+    told = f"{len(found.prompts)} prompts of {name} ({found.source['licence']}), "
+    told += f"from {found.source['url']} with SHA-256 {found.source['sha256']}."
+    return Own(prompts=found.prompts, remarks=(told,))
 
 
 def _judge(own: Own, asked: Asked) -> str | None:

@@ -27,6 +27,7 @@ EVIDENCE = {
     "energy": "{0.min_pairs} pairs of blocks",
     "processor_time": "{0.min_pairs} pairs of blocks",
     "latency": "{0.min_trials} images asked alone",
+    "score": "{0.min_prompts:,} prompts",
 }
 METRICS = {
     "verified": "verified content",
@@ -49,6 +50,9 @@ def explained(claim: Claim, source: bytes) -> Iterator[str]:
         what = QUANTITIES[claim.quantity].format(boundary=claim.boundary)
         limit = numbers.significant(claim.threshold, 4)
         yield f"  - {what}: {(claim.direction or '').replace('_', ' ')} {limit}"
+    for asked in claim.ranges:
+        name = METRICS.get(asked.metric, asked.metric)
+        yield f"  - the candidate's {name}: {asked.low:.10g} to {asked.high:.10g}"
     for endpoint in claim.endpoints:
         yield f"  - {_endpoint(endpoint)}"
     for metric, bar in claim.baseline_bar.items():

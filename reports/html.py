@@ -12,7 +12,7 @@ from PIL import Image
 from reports import figures, numbers
 from reports.gallery import EMBEDDED, Picture
 from reports.roofline import rooflines
-from reports.view import DISTRIBUTION, SCOPE, View, read_view
+from reports.view import SCOPE, View, read_view, tables
 
 __all__ = ["data_uri", "environment", "render"]
 
@@ -65,5 +65,5 @@ def render(bundle_dir: Path) -> str:
     templates.globals["data_uri"] = data_uri
     view = read_view(Path(bundle_dir))
     return templates.get_template("report.html.j2").render(
-        view=view, plots=_plots(view), scope=SCOPE, tables=DISTRIBUTION, embedded=EMBEDDED
+        view=view, plots=_plots(view), scope=SCOPE, tables=tables(view.others), embedded=EMBEDDED
     )

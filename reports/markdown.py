@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from reports.html import environment
-from reports.view import DISTRIBUTION, SCOPE, read_view
+from reports.view import SCOPE, read_view, tables
 
 __all__ = ["escape", "render"]
 
@@ -27,6 +27,6 @@ def render(bundle_dir: Path) -> str:
     templates.filters["md"] = escape
     view = read_view(Path(bundle_dir))
     text = templates.get_template("report.md.j2").render(
-        view=view, scope=SCOPE, tables=DISTRIBUTION
+        view=view, scope=SCOPE, tables=tables(view.others)
     )
     return re.sub(r"\n{3,}", "\n\n", text)

@@ -25,7 +25,7 @@ from reports.verdicts import VerdictCard
 from reports.work import work_rows
 from suites.claims import load_claims_file
 
-__all__ = ["DISTRIBUTION", "SCOPE", "CategoryRow", "View", "read_view"]
+__all__ = ["SCOPE", "CategoryRow", "View", "read_view", "tables"]
 
 Row = dict[str, Any]
 
@@ -69,6 +69,16 @@ CONTROL_WORDS: Mapping[str, str] = {
 }
 
 
+def tables(
+    others: Mapping[str, str],
+) -> tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]:
+    """The tables of distribution scores; one more where other networks measured distances."""
+    if not others:
+        return DISTRIBUTION
+    title = "Fréchet distance at n by other networks, of one picture a prompt: smaller is better"
+    return (*DISTRIBUTION, (title, tuple((metric, head, "") for metric, head in others.items())))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CategoryRow:
     """Verified content of every system in one category; cells are score rows or None."""
@@ -98,6 +108,7 @@ class View:
     repeats: tuple[str, ...]
     challenge: tuple[str, ...]
     distribution: tuple[tuple[str, str, Mapping[str, Row]], ...]
+    others: Mapping[str, str]
     costs: tuple[Cost, ...]
     cost_gaps: tuple[str, ...]
     speed: tuple[Row, ...]
@@ -140,6 +151,7 @@ def read_view(root: Path) -> View:
     spent = tuple(costs.costs(evidence, systems, verified))
     scored = tuple(s for s in systems if any(r["system"] == s for r in scores))
     moved, spread = tuple(traffic(evidence)), footprints(evidence)
+    others = _others(scores, evidence.settings)
     return View(
         title=f"{evidence.candidate} against {evidence.baseline}",
         answer=verdicts.answer(cards, claims, evidence.candidate, evidence.baseline),
@@ -156,7 +168,8 @@ def read_view(root: Path) -> View:
         categories=_categories(scores, scored),
         repeats=conduct.repeated(evidence, systems),
         challenge=conduct.challenge(evidence, systems),
-        distribution=_distribution(scores, systems),
+        distribution=_distribution(scores, systems, others),
+        others=others,
         costs=spent,
         cost_gaps=_gaps(spent),
         speed=tuple(_speed(evidence, system) for system in systems),
@@ -289,11 +302,22 @@ def _categories(scores: Sequence[Row], systems: Sequence[str]) -> tuple[Category
     )
 
 
+def _others(scores: Sequence[Row], settings: Mapping[str, Any]) -> dict[str, str]:
+    """Metrics that no built-in table has, with the mode and hash of the network they are by."""
+    built_in = {metric for _, heads in DISTRIBUTION for metric, _, _ in heads}
+    heads = {}
+    for metric in sorted({row["metric"] for row in scores} - built_in):
+        facts = (settings.get("whole") or {}).get(metric) or {}
+        told = [str(facts.get("mode", "")), str(facts.get("network_sha256", ""))[:8]]
+        heads[metric] = f"{metric} ({', '.join(filter(None, told)) or 'unknown network'})"
+    return heads
+
+
 def _distribution(
-    scores: Sequence[Row], systems: Sequence[str]
+    scores: Sequence[Row], systems: Sequence[str], others: Mapping[str, str]
 ) -> tuple[tuple[str, str, Mapping[str, Row]], ...]:
     """(system, words, metric -> score) for the systems, then for the controls."""
-    shown = {metric for _, heads in DISTRIBUTION for metric, _, _ in heads}
+    shown = {metric for _, heads in DISTRIBUTION for metric, _, _ in heads} | {*others}
     pooled = {
         (r["system"], r["metric"]): r
         for r in scores

@@ -1,7 +1,7 @@
 """Prompts as a team keeps them: read kindly, and told what was made of every row.
 
-CSV     any delimiter; the text in a column named text, prompt or caption, a category in one named
-        category, group, domain, topic or class, an id in one named id
+CSV     any delimiter (TSV too); the text in a column named text, prompt or caption, a category in
+        one named category, group, domain, topic or class, an id in one named id
 JSONL   objects with the same names
 TXT     one prompt a line
 folder  captioned pictures (suites/captioned.py)
@@ -27,7 +27,7 @@ from suites.captioned import captioned
 from suites.proc.parse import parse
 from suites.rows import decoded, lines, objects
 
-__all__ = ["NAMES", "Own", "read_own"]
+__all__ = ["NAMES", "UNSORTED", "Own", "Row", "read_own", "read_rows"]
 
 NAMES = {  # of columns, in the order they are looked for
     "text": ("text", "prompt", "caption"),
@@ -67,14 +67,28 @@ def read_own(path: Path, columns: Mapping[str, str] | None = None) -> Own:
         pairs = list(captioned(path))
         rows: list[Row] = [(i, {"text": text}) for i, (_, text) in enumerate(pairs, 1)]
         return _made(path, "picture", rows, {"text": "text"}, tuple(file for file, _ in pairs))
-    readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".txt": _txt}
-    if path.suffix.lower() not in readers:
-        raise InputError(f"{path}: prompts are read from .csv, .jsonl or .txt files, or a folder.")
-    rows = list(readers[path.suffix.lower()](path, decoded(path)))
-    if not rows:
-        raise InputError(f"{path} holds no prompts. Write one a line, or head a column `text`.")
+    rows = read_rows(path, path.suffix.lower().removeprefix("."))
     names = list(dict.fromkeys(name for _, fields in rows for name in fields))
     return _made(path, "line", rows, _columns(path, names, columns or {}))
+
+
+def read_rows(path: Path, kind: str, *, quoted: bool = True) -> list[Row]:
+    """Rows of a file of kind csv, tsv, jsonl or txt; `quoted` false: a quotation mark is itself.
+
+    Raises InputError naming file, line and remedy.
+    """
+    if kind not in ("csv", "tsv", "jsonl", "txt"):
+        raise InputError(f"{path}: prompts are read from .csv, .jsonl or .txt files, or a folder.")
+    text = decoded(path)
+    if kind == "jsonl":
+        rows: list[Row] = list(objects(path, text, 'Write {"text": "a red circle"}.'))
+    elif kind == "txt":
+        rows = [(number, {"text": line}) for number, line in lines(text)]
+    else:
+        rows = list(_csv(path, text, quoted))
+    if not rows:
+        raise InputError(f"{path} holds no prompts. Write one a line, or head a column `text`.")
+    return rows
 
 
 def _made(
@@ -173,11 +187,13 @@ def _columns(path: Path, names: Sequence[str], told: Mapping[str, str]) -> dict[
     return found
 
 
-def _csv(path: Path, text: str) -> Iterator[Row]:
+def _csv(path: Path, text: str, quoted: bool) -> Iterator[Row]:
     """Any delimiter that the head has; without one, a column of texts that may hold commas."""
     _, head = next(lines(text), (0, ""))
     delimiter = max(DELIMITERS, key=head.count) if any(d in head for d in DELIMITERS) else "\x1f"
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    source = io.StringIO(text, newline="")
+    form: dict[str, Any] = {} if quoted else {"quoting": csv.QUOTE_NONE}
+    reader = csv.reader(source, delimiter=delimiter, strict=True, **form)
     try:
         names = next(reader, [])
         for row in reader:
@@ -192,11 +208,3 @@ def _csv(path: Path, text: str) -> Iterator[Row]:
         raise InputError(
             f"{path}:{reader.line_num}: no CSV ({error}). Is a quotation mark not closed?"
         ) from None
-
-
-def _jsonl(path: Path, text: str) -> Iterator[Row]:
-    yield from objects(path, text, 'Write {"text": "a red circle"}.')
-
-
-def _txt(_: Path, text: str) -> Iterator[Row]:
-    yield from ((number, {"text": line}) for number, line in lines(text))

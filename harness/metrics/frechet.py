@@ -27,8 +27,10 @@ __all__ = [
     "frechet_distance",
     "frechet_excess",
     "frechet_interval",
+    "from_moments",
     "gaussian",
     "moments",
+    "without_rounding",
 ]
 
 CHUNKS = 12
@@ -86,6 +88,14 @@ def gaussian(rows: np.ndarray) -> Gaussian:
     return Gaussian(
         mean=values.mean(axis=0), covariance=covariance, root=_root(covariance), n=len(values)
     )
+
+
+def from_moments(moments: np.ndarray) -> Gaussian:
+    """Of a mean and, below it, a covariance [d + 1, d], taken as exact."""
+    values = np.asarray(moments, np.float64)
+    if values.ndim != 2 or len(values) != values.shape[1] + 1:
+        raise ValueError(f"moments of shape {values.shape}; a mean over a covariance is [d + 1, d]")
+    return Gaussian(mean=values[0], covariance=values[1:], root=_root(values[1:]), n=0)
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
@@ -241,19 +251,19 @@ def _other(rows_b: np.ndarray | None, reference: np.ndarray | None) -> np.ndarra
 
 def _root(covariance: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(_clean(values))) @ vectors.T
+    return (vectors * np.sqrt(without_rounding(values))) @ vectors.T
 
 
 def _distances(means: np.ndarray, covariances: np.ndarray, b: Gaussian) -> np.ndarray:
     """Distances [m] of Gaussians with means [m, d] and covariances [m, d, d] to one other."""
     inner = b.root @ covariances @ b.root
     values = np.linalg.eigvalsh((inner + np.swapaxes(inner, -1, -2)) / 2)
-    trace = np.sqrt(_clean(values)).sum(axis=-1)
+    trace = np.sqrt(without_rounding(values)).sum(axis=-1)
     traces = np.trace(covariances, axis1=-2, axis2=-1) + b.variance
     return ((means - b.mean) ** 2).sum(axis=-1) + traces - 2 * trace
 
 
-def _clean(values: np.ndarray) -> np.ndarray:
+def without_rounding(values: np.ndarray) -> np.ndarray:
     """Sets eigenvalues [..., d] that are rounding to zero, so that roots agree across machines."""
     largest = np.maximum(values.max(axis=-1, keepdims=True), math.ulp(0.0))
     return np.where(values < _NOISE * largest, 0.0, values)

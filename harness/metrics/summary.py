@@ -24,6 +24,7 @@ from harness.metrics.frechet import (
     frechet_at_infinity,
     frechet_distance,
     frechet_interval,
+    from_moments,
     gaussian,
     moments,
 )
@@ -36,6 +37,7 @@ from harness.metrics.precision_recall import (
     radii,
     same_size,
 )
+from harness.metrics.whole import Distance, distance
 from harness.records import Evidence, Score
 from harness.stats import Interval, clopper_pearson, cluster_interval, cluster_means
 
@@ -75,6 +77,8 @@ class Table:
         self._neighbours: dict[str, Neighbours | None] = {}
         self._radii: dict[int, np.ndarray] = {}
         self._recalls: dict[str, list[float]] = {}
+        self._wholes: dict[str, Gaussian] = {}
+        self._distances: dict[tuple[str, str], Distance | None] = {}
 
     @property
     def systems(self) -> list[str]:
@@ -199,6 +203,28 @@ class Table:
             self._recalls[system] = found.recall_without(kept) if full and found else []
         return self._recalls[system]
 
+    def distance(self, extractor: str, system: str) -> Distance | None:
+        """Of the first picture of each prompt to the extractor's reference; zeros for a failure.
+
+        None where the extractor kept no features, or one of those pictures has none.
+        """
+        key = extractor, system
+        if key not in self._distances:
+            self._distances[key] = self._distance(extractor, system)
+        return self._distances[key]
+
+    def _distance(self, extractor: str, system: str) -> Distance | None:
+        known = self.evidence.whole.get(extractor, {})
+        if system not in known or "reference" not in known:
+            return None
+        if extractor not in self._wholes:
+            self._wholes[extractor] = from_moments(known["reference"])
+        first = {row.prompt: row for row in reversed(self.pooled(system))}
+        rows = known[system][[row.index for row in first.values()]].astype(np.float64)
+        rows[[row.failed for row in first.values()]] = 0.0
+        groups = np.array([self.groups[prompt] for prompt in first], int)
+        return None if np.isnan(rows).any() else distance(rows, groups, self._wholes[extractor])
+
 
 def scores(table: Table) -> list[Score]:
     """Every score of every system, in a fixed order."""
@@ -210,6 +236,19 @@ def scores(table: Table) -> list[Score]:
                 score = _content(table, system, metric, category)
                 found += [] if score is None else [score]
         found += _against_reference(table, system)
+        found += [
+            Score(
+                system=system,
+                metric=name,
+                category="all",
+                value=one.value,
+                low=one.spread.low if one.spread else None,
+                high=one.spread.high if one.spread else None,
+                n=one.n,
+            )
+            for name in table.evidence.whole
+            if (one := table.distance(name, system)) is not None
+        ]
     return found
 
 

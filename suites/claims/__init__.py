@@ -13,7 +13,7 @@ import yaml
 
 from harness.errors import InputError
 from harness.plain_yaml import PlainLoader
-from harness.records import Claim, Endpoint
+from harness.records import Claim, Endpoint, Range
 
 __all__ = ["METRICS", "claim_ids", "claims_bytes", "load_claims", "load_claims_file"]
 
@@ -21,6 +21,7 @@ _FOLDER = Path(__file__).parent
 _MAX_BYTES = 256 * 1024
 METRICS = ("verified", "clip", "frechet", "recall")
 _BARS = ("verified", "frechet_share")
+_NESTED = ("endpoints", "ranges", "baseline_bar")
 
 
 def claim_ids() -> tuple[str, ...]:
@@ -79,16 +80,21 @@ def _shipped(name: str) -> Path:
 
 def _claim(document: Any, path: Path) -> Claim:
     values = _checked(document, Claim, f"{path}", ("id", "statement", "quantity"))
-    endpoints = values.pop("endpoints", [])
+    endpoints, ranges = values.pop("endpoints", []), values.pop("ranges", [])
     bar = values.pop("baseline_bar", {})
-    if not isinstance(endpoints, list):
-        raise InputError(f"{path}: endpoints must be a list. Begin each with '- metric:'.")
+    for key, listed in (("endpoints", endpoints), ("ranges", ranges)):
+        if not isinstance(listed, list):
+            raise InputError(f"{path}: {key} must be a list. Begin each with '- metric:'.")
     required = ("metric", "kind", "margin")
     claim = Claim(
         **values,
         endpoints=tuple(
             Endpoint(**_checked(item, Endpoint, f"{path}: endpoints[{i}]", required))
             for i, item in enumerate(endpoints)
+        ),
+        ranges=tuple(
+            Range(**_checked(item, Range, f"{path}: ranges[{i}]", ("metric", "low", "high")))
+            for i, item in enumerate(ranges)
         ),
         baseline_bar=_bar(bar, path),
     )
@@ -121,9 +127,9 @@ def _checked(document: Any, record: type, where: str, required: Sequence[str]) -
             raise InputError(f"{where}: the key {key} is missing. Add it.")
     values: dict[str, Any] = {}
     for key, value in document.items():
-        if key not in ("endpoints", "baseline_bar") and not _fits(value, hints[key]):
+        if key not in _NESTED and not _fits(value, hints[key]):
             raise InputError(f"{where}: {key} is {value!r}; write {_words(hints[key])}.")
-        if key not in ("endpoints", "baseline_bar") and float in (
+        if key not in _NESTED and float in (
             hints[key],
             *get_args(hints[key]),
         ):
@@ -167,11 +173,14 @@ def _decidable(claim: Claim, path: Path) -> None:
     ratio = claim.quantity in ("energy", "processor_time")
     most = 1.0 if claim.quantity in ("active_fraction", "gate_share", "told_apart") else math.inf
     problems = {
-        "direction": (claim.quantity != "quality" and claim.direction is None)
+        "direction": (claim.quantity not in ("quality", "score") and claim.direction is None)
         or (claim.quantity in ("gate_share", "told_apart") and claim.direction != "at_most"),
-        "threshold": claim.quantity != "quality" and not 0 < (claim.threshold or 0) < most,
+        "threshold": claim.quantity not in ("quality", "score")
+        and not 0 < (claim.threshold or 0) < most,
         "boundary": (claim.quantity == "energy") != (claim.boundary is not None),
         "endpoints": claim.quantity == "quality" and not claim.endpoints,
+        "ranges": (claim.quantity == "score") != bool(claim.ranges)
+        or any(asked.low >= asked.high for asked in claim.ranges),
         "training_images": claim.training_images is not None
         and (claim.quantity != "processor_time" or claim.training_images < 1),
         "min_pairs": ratio and claim.min_pairs < 3,
@@ -189,6 +198,7 @@ def _decidable(claim: Claim, path: Path) -> None:
                 else "leave it out, joules alone have one",
                 "training_images": "write 1 or more, for processor_time alone",
                 "endpoints": "list at least one endpoint",
+                "ranges": "list metrics with low below high, for score alone",
                 "min_pairs": "write 3 or more; fewer give no interval",
                 "alpha": "write 0.025, the one-sided level of every interval here",
             }[key]

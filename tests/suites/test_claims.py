@@ -192,3 +192,34 @@ def test_units_and_boundaries_cannot_be_mixed(tmp_path_factory, fields):
         assert 0 < endpoint.margin < 1 and endpoint.metric != "joules"
         assert (endpoint.kind == "frechet") == (endpoint.metric == "frechet")
         assert endpoint.kind != "relative" or endpoint.metric == "clip"
+
+
+SCORE = """id: mine
+statement: It is near.
+quantity: score
+ranges:
+  - {metric: clip, low: 0.3, high: 0.4}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("high: 0.4", "high: 0.3", "low below high"),
+        (", high: 0.4", "", "the key high is missing"),
+        ("high: 0.4", "most: 0.4", "unknown key 'most'"),
+        ("low: 0.3", "low: few", "low is 'few'"),
+        (
+            "quantity: score",
+            "quantity: quality\nendpoints: [{metric: clip, kind: relative, margin: 0.1}]",
+            "ranges .* for score alone",
+        ),
+        ("ranges:\n  - {metric: clip, low: 0.3, high: 0.4}\n", "", "ranges .* for score alone"),
+        ("ranges:\n  - {metric: clip, low: 0.3, high: 0.4}", "ranges: 3", "ranges must be a list"),
+    ],
+)
+def test_a_range_that_decides_nothing_is_refused(tmp_path, old, new, words):
+    assert load_claims_file(written(tmp_path, SCORE))[0].ranges[0].high == 0.4
+    assert old in SCORE
+    with pytest.raises(InputError, match=words):
+        load_claims_file(written(tmp_path, SCORE.replace(old, new)))
