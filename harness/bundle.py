@@ -73,6 +73,7 @@ PAGES = (
 )  # drawn from the rest
 OUTSIDE = ("manifest.json", "manifest.sig", *PAGES)  # not in the manifest
 REFERENCE, PROMPTS = "features/reference.npy", "prompts.jsonl"
+THUMBNAILS = "report-images/"  # drawn as the pages are, JPEG
 IMAGES = "images/"  # one entry of the manifest, which no file can be named as
 PACKAGED = {  # what a bundle may leave to this package, whose copy has the manifest's hash
     REFERENCE: ("reference/features.npy",),
@@ -223,7 +224,7 @@ def file_hashes(run: Path, *, each: bool = False) -> dict[str, dict[str, Any]]:
             folders.remove("partial")
         for path in (Path(folder) / name for name in names):
             name = path.relative_to(run).as_posix()
-            if path.is_file() and name not in OUTSIDE:
+            if path.is_file() and not _outside(name):
                 files[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
     drawn = sorted(n for n in files if n.startswith(IMAGES) and n.endswith(".png"))
     if drawn and not each:
@@ -235,6 +236,11 @@ def file_hashes(run: Path, *, each: bool = False) -> dict[str, dict[str, Any]]:
             "files": len(found),
         }
     return dict(sorted(files.items()))
+
+
+def _outside(name: str) -> bool:
+    """Whether the manifest leaves a file out: itself, and what is drawn from the rest."""
+    return name in OUTSIDE or (name.startswith(THUMBNAILS) and name.endswith(".jpg"))
 
 
 def hashes_as(run: Path, stated: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -81,6 +81,8 @@ def report(arguments: argparse.Namespace) -> int:
     for name, render in pages.items():
         bundle.write_bytes(arguments.bundle / name, render(arguments.bundle).encode())
         print(arguments.bundle / name)
+    if beside := importlib.import_module("reports.thumbnails").write(arguments.bundle):
+        print(f"{arguments.bundle / bundle.THUMBNAILS}: {beside:,} thumbnails")
     return 0
 
 
