@@ -185,7 +185,7 @@ def _reports(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
     beside = thumbnails.drawn(run)
     there = (path.relative_to(run).as_posix() for path in run.glob(f"{bundle.THUMBNAILS}**/*.jpg"))
     yield from (f"{name}: no picture of the report" for name in sorted(set(there) - set(beside)))
-    draws = {name: partial(_page, render, run) for name, render in pages.items()}
+    draws: dict[str, Callable[[], bytes]] = {n: partial(_page, d, run) for n, d in pages.items()}
     for name, draw in {**draws, **beside}.items():
         path = run / name
         if not path.is_file():

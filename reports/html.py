@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports import figures, numbers
 from reports.gallery import Exhibit
+from reports.pareto import of_audit
 from reports.roofline import rooflines
 from reports.thumbnails import beside, data_uri, held
 from reports.view import DISTRIBUTION, SCOPE, View, read_view
@@ -29,10 +30,12 @@ def _row(exhibit: Exhibit) -> tuple[object, ...]:
 
 
 def _plots(view: View) -> dict[str, object]:
+    pooled = next((row.cells for row in view.categories if row.pooled), ())
     return {
         "factors": figures.factor_plot(view.factors, view.goal),
         "apart": figures.waterfall(view.apart),
         "quality": figures.quality_plot(view.categories, view.scored),
+        "pareto": of_audit(view.costs, dict(zip(view.scored, pooled, strict=False))),
         "energy": figures.cost_plot(view.costs, "node"),
         "time": figures.cost_plot(view.costs, "processor time"),
         "rates": figures.rate_plot(view.rates),
