@@ -71,10 +71,11 @@ class Judge:
         self._threads = ThreadPoolExecutor(threads, "judge", torch.set_num_threads, (1,))
         scale = open_clip.get_model_preprocess_cfg(model)
         size = scale["size"]
-        self._preprocess = {**scale, "size": (size, size) if isinstance(size, int) else tuple(size)}
+        sides = (size, size) if isinstance(size, int) else tuple(size)
+        self._preprocess = {**scale, "size": sides}
 
     def network(self) -> tuple[Any, Mapping[str, Any]]:
-        """The open_clip model itself, and how pixels are scaled (`size` of [H, W], `mean`, `std`)."""
+        """The open_clip model, and how pixels are scaled (`size` of [H, W], `mean`, `std`)."""
         self.load()
         return self._model, self._preprocess
 

@@ -1,4 +1,4 @@
-"""Both sides of the benchmark read the same pictures into the same rows; its command tells ratios."""
+"""All sides of the benchmark give the same rows; its command tells ratios."""
 
 import re
 
