@@ -40,6 +40,7 @@ from harness.progress import Progress, Stage, so_far
 from harness.protocols import Prepared
 from harness.records import PromptSet
 from harness.schedule import Schedule
+from reports import thumbnails
 from reports.pages import rendered
 from suites.claims import load_claims_file
 from suites.proc.sets import to_jsonl
@@ -318,12 +319,14 @@ def _judge(run: Path, told: Progress) -> None:
 def _close(config: Mapping[str, Any], run: Path, told: Progress) -> None:
     """Closes the manifest over everything and draws the reports; partial files go last."""
     pages = rendered(run)
-    with told.stage("report", 1 + len(pages)) as stage:
+    with told.stage("report", 2 + len(pages)) as stage:
         bundle.write_manifest(run, _facts(config, run))
         stage.advance()
         for name, render in pages.items():
             bundle.write_bytes(run / name, render(run).encode())
             stage.advance()
+        thumbnails.write(run)
+        stage.advance()
     with contextlib.suppress(RecursionError):  # a system may nest its scratch as deep as it likes
         shutil.rmtree(run / "partial", ignore_errors=True)
 

@@ -33,6 +33,7 @@ from harness.records import SCHEMA_VERSION, Prompt, Score, Verdict
 __all__ = [
     "OUTSIDE",
     "PAGES",
+    "READ",
     "REFERENCE",
     "SCHEMAS",
     "disk",
@@ -51,6 +52,7 @@ __all__ = [
     "read_table",
     "read_yaml",
     "resume_command",
+    "schema_of",
     "score_rows",
     "sha256_file",
     "unchanged",
@@ -73,6 +75,7 @@ PAGES = (
 )  # drawn from the rest
 OUTSIDE = ("manifest.json", "manifest.sig", *PAGES)  # not in the manifest
 REFERENCE, PROMPTS = "features/reference.npy", "prompts.jsonl"
+THUMBNAILS = "report-images/"  # drawn as the pages are, JPEG
 IMAGES = "images/"  # one entry of the manifest, which no file can be named as
 PACKAGED = {  # what a bundle may leave to this package, whose copy has the manifest's hash
     REFERENCE: ("reference/features.npy",),
@@ -81,6 +84,9 @@ PACKAGED = {  # what a bundle may leave to this package, whose copy has the mani
 MAX_ROWS, MAX_BYTES, MAX_PIXELS = 5_000_000, 1 << 30, 1 << 26  # of a table, a table, a picture
 ROWS_AT_ONCE = 1000
 READ = range(2, SCHEMA_VERSION + 1)  # versions
+
+
+ADDED = {("windows", "node"): 4, ("traces", "node"): 4}  # columns, by the version they came with
 
 
 def _schema(text: str) -> pa.Schema:
@@ -109,6 +115,12 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "traces": _schema("t_ns:i meter:s domain:s quantity:s value:f node:s?"),
     "scores": _schema("system:s metric:s category:s value:f? low:f? high:f? n:i"),
 }
+
+
+def schema_of(name: str, version: int) -> pa.Schema:
+    """A table's schema in bundles of that version."""
+    fields = [f for f in SCHEMAS[name] if version >= ADDED.get((name, f.name), 0)]
+    return pa.schema(fields)
 
 
 def resume_command(run: Path) -> str:
@@ -223,7 +235,7 @@ def file_hashes(run: Path, *, each: bool = False) -> dict[str, dict[str, Any]]:
             folders.remove("partial")
         for path in (Path(folder) / name for name in names):
             name = path.relative_to(run).as_posix()
-            if path.is_file() and name not in OUTSIDE:
+            if path.is_file() and not _outside(name):
                 files[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
     drawn = sorted(n for n in files if n.startswith(IMAGES) and n.endswith(".png"))
     if drawn and not each:
@@ -235,6 +247,11 @@ def file_hashes(run: Path, *, each: bool = False) -> dict[str, dict[str, Any]]:
             "files": len(found),
         }
     return dict(sorted(files.items()))
+
+
+def _outside(name: str) -> bool:
+    """Whether the manifest leaves a file out: itself, and what is drawn from the rest."""
+    return name in OUTSIDE or (name.startswith(THUMBNAILS) and name.endswith(".jpg"))
 
 
 def hashes_as(run: Path, stated: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

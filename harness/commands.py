@@ -84,6 +84,8 @@ def report(arguments: argparse.Namespace) -> int:
     for name, render in pages.items():
         bundle.write_bytes(arguments.bundle / name, render(arguments.bundle).encode())
         print(arguments.bundle / name)
+    if beside := importlib.import_module("reports.thumbnails").write(arguments.bundle):
+        print(f"{arguments.bundle / bundle.THUMBNAILS}: {beside:,} thumbnails")
     return 0
 
 
@@ -356,7 +358,8 @@ def export(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     print(f"{'kernel':<38} {'us a call':>10} {'times':>8}  beside")
-    for row in getattr(importlib.import_module("un0_model.bench"), arguments.what)():
+    place = "harness.scoring_bench" if arguments.what == "scoring" else "un0_model.bench"
+    for row in getattr(importlib.import_module(place), arguments.what)():
         note = f"; {row.note}" if row.note else ""
         print(
             f"{row.kernel:<38} {row.seconds * 1e6:>10.1f} {row.ratio:>8.2f}  {row.beside}{note}",

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from harness.errors import ConfigError, InputError, Interrupted, Un0BenchError
+from harness.errors import ConfigError, Interrupted, Un0BenchError
 
 __all__ = ["compose", "run_folder", "sweep"]
 
@@ -62,36 +63,40 @@ def run_folder(config: dict[str, Any]) -> Path:
 def sweep(
     overrides: Sequence[str], run_one: Callable[[dict[str, Any]], int], name: str = "audit"
 ) -> int:
-    """Runs every combination of comma-separated values; the worst exit code; Ctrl-C ends it."""
-    codes: list[int] = []
-    broken_off = False
+    """Runs every combination of comma-separated values; the worst exit code; Ctrl-C ends it.
+
+    Any launcher of Hydra runs them (hydra/launcher=...), in processes of its own too, so each
+    combination's code is what its job returns.
+    """
+    broken_off = 0
 
     def one(config: DictConfig) -> int:
         nonlocal broken_off
         if broken_off:
-            return codes[-1]
+            return broken_off
         try:
-            codes.append(run_one(_plain(config)))
+            return run_one(_plain(config))
         except Un0BenchError as error:  # one outcome of many: the sweep goes on
             print(f"un0bench: {error}", file=sys.stderr)
-            codes.append(error.exit_code)
-            broken_off = isinstance(error, Interrupted)
-        return codes[-1]
+            broken_off = error.exit_code if isinstance(error, Interrupted) else 0
+            return error.exit_code
 
-    scratch = tempfile.TemporaryDirectory()  # hydra keeps a file of its own there
-    quiet = [f"hydra.sweep.dir={scratch.name}", "hydra.sweep.subdir=."]
-    quiet += ["hydra.output_subdir=null"]
-    quiet += ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
-    before = sys.argv
-    sys.argv = ["un0bench", "--multirun", *map(_null_is_a_name, overrides), *quiet]
-    try:
-        hydra.main(config_path="pkg://conf", config_name=name, version_base="1.3")(one)()
-    except SystemExit as stop:
-        codes.append(InputError.exit_code if stop.code else 0)
-    finally:
-        sys.argv = before
-        scratch.cleanup()
-    return max(codes, default=InputError.exit_code)
+    asked = [_null_is_a_name(override) for override in overrides]
+    with (
+        tempfile.TemporaryDirectory() as scratch,  # hydra keeps a file of its own there
+        hydra.initialize_config_module("conf", job_name="un0bench", version_base="1.3"),
+    ):
+        quiet = [f"hydra.sweep.dir={scratch}", "hydra.sweep.subdir=.", "hydra.output_subdir=null"]
+        quiet += ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
+        hydras = GlobalHydra.instance().hydra
+        assert hydras is not None
+        try:
+            batches = hydras.multirun(name, one, [*quiet, *asked])
+        except MissingConfigException as error:
+            raise _unknown_choice(error) from None
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _explained(error, asked, name) from None
+    return max(job.return_value for batch in batches for job in batch)
 
 
 def _null_is_a_name(override: str) -> str:

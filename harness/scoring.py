@@ -14,10 +14,14 @@ import io
 import itertools
 import json
 import math
+import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -34,9 +38,11 @@ from harness.records import Prompt, Request
 from suites.proc.render import SIZE, render
 from suites.proc.sets import request_seed
 
-__all__ = ["controls", "main", "score"]
+__all__ = ["ahead", "batches", "controls", "main", "score"]
 
 Row = dict[str, Any]
+T = TypeVar("T")
+U = TypeVar("U")
 BATCH = 64  # pictures in memory at once
 BLUR_SIGMA_PX = 1.5
 JPEG_QUALITY = 30
@@ -78,8 +84,10 @@ def score(run: Path) -> None:
     control_rows: list[Row] = []
     items: list[Row] = []
     for system in dict.fromkeys(row["system"] for row in measured):
-        rows = ((row, _kept(run, row)) for row in measured if row["system"] == system)
-        items += _score_system(run, system, rows, prompts, extractors, judge, whole)
+        rows = [row for row in measured if row["system"] == system]
+        images = ahead(partial(_kept, run), rows)
+        pictures = zip(rows, images, strict=True)
+        items += _score_system(run, system, pictures, prompts, extractors, judge, whole)
         _say(system)
     if suite.get("controls", True) and core and all(prompt.spec for prompt, _ in core):
         for name, drawn in controls(core).items():
@@ -214,7 +222,7 @@ def _score_system(
             if image is not None:
                 yield _request(row, prompts), image
 
-    for batch in _batches(there()):
+    for batch in batches(there()):
         asked, pixels = [request for request, _ in batch], [image for _, image in batch]
         keeper.add(pixels, asked, set(core))
         scored = {e.name: e.rows(_fit(pixels, asked), asked)[:, 0] for e in extractors}
@@ -233,10 +241,20 @@ def _score_system(
     return failed + items
 
 
-def _batches(
-    pictures: Iterator[tuple[Request, np.ndarray]],
-) -> Iterator[list[tuple[Request, np.ndarray]]]:
-    while batch := list(itertools.islice(pictures, BATCH)):
+def ahead(read: Callable[[T], U], of: Iterable[T]) -> Iterator[U]:
+    """What `read` makes of each, in order; a batch at most is read ahead, by every processor."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as readers:
+        waiting: deque[Future[U]] = deque()
+        for one in of:
+            waiting.append(readers.submit(read, one))
+            if len(waiting) == BATCH:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def batches(of: Iterator[T]) -> Iterator[list[T]]:
+    while batch := list(itertools.islice(of, BATCH)):
         yield batch
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from harness.evidence import read_evidence
 from harness.judge import derive
 from harness.metrics.verified import Verified
 from harness.records import Request
+from reports import thumbnails
 from reports.pages import rendered
 from suites.claims import load_claims_file
 from suites.proc.sets import load_set, sealed_set, to_jsonl, unpublished
@@ -89,9 +91,12 @@ def _files(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _schemas(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
-    for name, schema in bundle.SCHEMAS.items():
+    """A table may be of an earlier version than the manifest, which later stages write again."""
+    versions = [version for version in bundle.READ if version <= manifest["schema_version"]]
+    for name in bundle.SCHEMAS:
         path = run / f"{name}.parquet"
-        if path.is_file() and not pq.read_schema(path).equals(schema):
+        known = [bundle.schema_of(name, version) for version in versions]
+        if path.is_file() and not any(map(pq.read_schema(path).equals, known)):
             yield f"{name}.parquet: columns differ from the documented ones"
 
 
@@ -180,12 +185,20 @@ def _reports(run: Path, manifest: dict[str, Any]) -> Iterator[str]:
     drawn = any(name.startswith(bundle.IMAGES) for name in manifest["files"])
     if drawn and not (run / bundle.IMAGES).is_dir():
         return
-    for name, render in pages.items():
+    beside = thumbnails.drawn(run)
+    there = (path.relative_to(run).as_posix() for path in run.glob(f"{bundle.THUMBNAILS}**/*.jpg"))
+    yield from (f"{name}: no picture of the report" for name in sorted(set(there) - set(beside)))
+    draws: dict[str, Callable[[], bytes]] = {n: partial(_page, d, run) for n, d in pages.items()}
+    for name, draw in {**draws, **beside}.items():
         path = run / name
         if not path.is_file():
             yield f"{name}: missing; draw it with: un0bench report {run}"
-        elif path.read_bytes() != render(run).encode():
+        elif path.read_bytes() != draw():
             yield f"{name}: differs from the one drawn from this bundle"
+
+
+def _page(render: Callable[[Path], str], run: Path) -> bytes:
+    return render(run).encode()
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ from harness.attribute import idle_j, least_direct, per_image, windows_of
 from harness.boundaries import HOST, WALL
 from harness.ratio import measured_ratio
 from harness.records import Boundary, Evidence
+from harness.stats import cluster_interval, cluster_means
 
 __all__ = ["Cost", "Factor", "Idle", "costs", "factors", "idle", "one_of_each"]
 
@@ -26,8 +27,9 @@ _PATTERN_WORDS = {**dict(zip(HOST, ("processor", "memory"), strict=True)), "gpu"
 class Cost:
     """A per-image quantity of one system; `values` has one entry a window, `idle` a share of 1.
 
-    `mean` is per valid image, `per_verified` per image whose content was verified. `method` is
-    empty for processor time; `reason` says why `mean` is None.
+    `mean` is per valid image with `ends`, its 95% interval over pairs; `per_verified` per image
+    whose content was verified. `method` is empty for processor time; `reason` says why `mean` is
+    None.
     """
 
     system: str
@@ -36,6 +38,7 @@ class Cost:
     mean: float | None
     per_verified: float | None = None
     values: tuple[float, ...] = ()
+    ends: tuple[float, float] | None = None
     idle: float | None = None
     method: str = ""
     reason: str = ""
@@ -95,10 +98,18 @@ def _cost(
         mean=mean,
         per_verified=_per_verified(mean, windows, verified),
         values=tuple(values),
+        ends=_ends(values, [rows[0]["pair"] for rows in windows]) if mean is not None else None,
         idle=sum(known) / sum(values) if whole else None,
         method=least_direct(r.method for r in readings) or "",
         reason=_missing(reasons, len(windows)),
     )
+
+
+def _ends(values: Sequence[float], pairs: Sequence[int | None]) -> tuple[float, float] | None:
+    """95% interval of the mean over pairs; over windows where they are of no pair."""
+    clusters = range(len(values)) if None in pairs else pairs
+    found = cluster_interval(list(cluster_means(values, clusters).values()))
+    return None if found.low is None or found.high is None else (found.low, found.high)
 
 
 def _per_verified(

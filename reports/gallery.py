@@ -11,10 +11,9 @@ from harness import bundle
 from harness.records import Evidence
 from reports.costs import scored_core
 
-__all__ = ["EMBEDDED", "Exhibit", "Picture", "gallery", "picture", "verified_requests"]
+__all__ = ["Exhibit", "Picture", "gallery", "picture", "verified_requests"]
 
 Row = dict[str, Any]
-EMBEDDED = 200  # requests whose pictures a page holds itself; of others it names the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from reports import figures, numbers
-from reports.gallery import EMBEDDED, Picture
+from reports.gallery import Exhibit
+from reports.pareto import of_audit
 from reports.roofline import rooflines
+from reports.thumbnails import beside, data_uri, held
 from reports.view import SCOPE, View, read_view, tables
 
-__all__ = ["data_uri", "environment", "render"]
-
-THUMBNAIL = 256  # px; larger images are shown smaller, the bundle keeps them whole
+__all__ = ["environment", "render"]
 
 
-def data_uri(picture: Picture) -> str:
-    assert picture.path is not None
-    data = picture.path.read_bytes()
-    with Image.open(io.BytesIO(data)) as image:
-        if max(image.size) > THUMBNAIL:
-            small = image.convert("RGB")
-            small.thumbnail((THUMBNAIL, THUMBNAIL))
-            sink = io.BytesIO()
-            small.save(sink, "JPEG", quality=85)
-            return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()
-    return "data:image/png;base64," + base64.b64encode(data).decode()
+def _row(exhibit: Exhibit) -> tuple[object, ...]:
+    """An exhibit as report.js reads it: the picture's file is null where there is none."""
+    return (
+        exhibit.category,
+        exhibit.shown_by,
+        exhibit.prompt,
+        [
+            (one.system, beside(one) if one.path else None, one.verified, one.note)
+            for one in exhibit.pictures
+        ],
+    )
 
 
 def _plots(view: View) -> dict[str, object]:
+    pooled = next((row.cells for row in view.categories if row.pooled), ())
     return {
         "factors": figures.factor_plot(view.factors, view.goal),
         "apart": figures.waterfall(view.apart),
         "quality": figures.quality_plot(view.categories, view.scored),
+        "pareto": of_audit(view.costs, dict(zip(view.scored, pooled, strict=False))),
         "energy": figures.cost_plot(view.costs, "node"),
         "time": figures.cost_plot(view.costs, "processor time"),
         "rates": figures.rate_plot(view.rates),
@@ -64,6 +63,12 @@ def render(bundle_dir: Path) -> str:
     templates = environment(html=True)
     templates.globals["data_uri"] = data_uri
     view = read_view(Path(bundle_dir))
+    first = held(view.gallery)
     return templates.get_template("report.html.j2").render(
-        view=view, plots=_plots(view), scope=SCOPE, tables=tables(view.others), embedded=EMBEDDED
+        view=view,
+        plots=_plots(view),
+        scope=SCOPE,
+        tables=tables(view.others),
+        first=view.gallery[:first],
+        beyond=[_row(exhibit) for exhibit in view.gallery[first:]],
     )

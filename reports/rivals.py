@@ -19,9 +19,9 @@ from harness.records import Evidence
 from harness.traffic import traffic
 from reports import numbers
 from reports.costs import factors
-from reports.figures import Axis, decades
 from reports.html import environment
 from reports.markdown import escape
+from reports.pareto import Known, Pareto, pareto
 from reports.verdicts import OUTCOMES, VerdictCard, verdict_cards
 from suites.claims import load_claims_file
 
@@ -60,21 +60,6 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dot:
-    """A system in the plot, in percent, by its place in the table, from 1.
-
-    `first` where none is both cheaper and better.
-    """
-
-    name: str
-    number: int
-    x: float
-    y: float
-    first: bool
-    title: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """All that the page shows."""
 
@@ -83,10 +68,7 @@ class Series:
     systems: tuple[System, ...]
     outcomes: tuple[Outcome, ...]
     missing: tuple[str, ...]
-    across: Axis | None
-    upward: Axis | None
-    dots: tuple[Dot, ...]
-    frontier: tuple[tuple[float, float], ...]
+    plot: Pareto | None
 
 
 def series(root: Path) -> dict[str, Any]:
@@ -138,17 +120,13 @@ def read(root: Path) -> Series:
         for claim, statement in told["claims"].items()
     ]
     outcomes.sort(key=lambda one: (not one.round, list(OUTCOMES).index(one.outcome)))
-    across, upward, dots, frontier = _plot(systems)
     return Series(
         size=str(told["size"]),
         machine=machine,
         systems=tuple(systems),
         outcomes=tuple(outcomes),
         missing=tuple(missing),
-        across=across,
-        upward=upward,
-        dots=dots,
-        frontier=frontier,
+        plot=_plot(systems),
     )
 
 
@@ -253,36 +231,17 @@ def _is_first(one: System, systems: Sequence[System]) -> bool:
     return next(other for other in systems if other.name == one.name) is one
 
 
-def _plot(
-    systems: Sequence[System],
-) -> tuple[Axis | None, Axis | None, tuple[Dot, ...], tuple[tuple[float, float], ...]]:
-    """Verified content against processor time, with those that none beats in both."""
+def _plot(systems: Sequence[System]) -> Pareto | None:
+    """Verified content against processor time; labels are places in the table, from 1."""
     known = [
-        (number, one, one.seconds, one.verified)
+        Known(
+            name=one.name,
+            label=str(number),
+            cost=one.seconds,
+            verified=one.verified,
+            title=f"{one.name}: {one.texts['seconds']} an image, {one.texts['verified']} verified",
+        )
         for number, one in enumerate(systems, 1)
         if one.seconds and one.verified is not None and _is_first(one, systems)
     ]
-    if not known:
-        return None, None, (), ()
-    across = decades([seconds for _, _, seconds, _ in known], numbers.seconds)
-    ticks = tuple((float(p), f"{p}%") for p in (0, 25, 50, 75, 100))
-    upward = Axis(low=0.0, high=1.0, log=False, ticks=ticks)
-    dots: list[Dot] = []
-    for number, one, seconds, verified in known:
-        beaten = any(
-            (s <= seconds and v >= verified) and (s < seconds or v > verified)
-            for _, _, s, v in known
-        )
-        dots.append(
-            Dot(
-                name=one.name,
-                number=number,
-                x=across.place(seconds),
-                y=round(100 - upward.place(verified), 3),
-                first=not beaten,
-                title=f"{one.name}: {one.texts['seconds']} an image, "
-                f"{one.texts['verified']} verified",
-            )
-        )
-    frontier = sorted((dot.x, dot.y) for dot in dots if dot.first)
-    return across, upward, tuple(dots), tuple(frontier)
+    return pareto("Verified content, against processor time of an image", known, numbers.seconds)

@@ -21,8 +21,9 @@ from harness.stats import ALPHA, cluster_means, holm, non_inferiority
 from reports import numbers
 from reports.costs import scored_core
 from reports.gallery import Picture, picture, verified_requests
-from reports.html import data_uri, environment
+from reports.html import environment
 from reports.markdown import escape
+from reports.thumbnails import data_uri
 
 __all__ = ["PAGES", "SUITE", "render"]
 

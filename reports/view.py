@@ -25,7 +25,7 @@ from reports.verdicts import VerdictCard
 from reports.work import work_rows
 from suites.claims import load_claims_file
 
-__all__ = ["SCOPE", "CategoryRow", "View", "read_view", "tables"]
+__all__ = ["SCOPE", "CategoryRow", "View", "listed", "read_view", "tables"]
 
 Row = dict[str, Any]
 
@@ -140,7 +140,7 @@ def read_view(root: Path) -> View:
     claims = {c.id: c for c in load_claims_file(root / "claims.yaml")}
     environment = bundle.read_json(root / "environment.json")
     judged = bundle.read_json(root / "verdicts.json")
-    systems = _systems(evidence)
+    systems = listed(evidence)
     found = tuple(costs.factors(evidence))
     cards = verdicts.verdict_cards(judged, claims, found)
     verified = {
@@ -215,7 +215,7 @@ def _remarks(evidence: Evidence) -> tuple[tuple[str, str], ...]:
 # Systems and their costs -----------------------------------------------------------------------
 
 
-def _systems(evidence: Evidence) -> tuple[str, ...]:
+def listed(evidence: Evidence) -> tuple[str, ...]:
     """Candidate, baseline, then every other system by name; controls are shown apart."""
     seen = {row["system"] for row in evidence.requests}
     seen |= {row["system"] for row in evidence.windows if row["kind"] in ("block", "null")}

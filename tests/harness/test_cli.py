@@ -186,3 +186,14 @@ def test_a_sweep_runs_every_combination_and_returns_the_worst_code(tmp_path, cap
     assert cli.main(["audit", "-m", "seed=1,2,3", f"out={tmp_path}"]) == 2
     assert seen == [("un0", 1), ("un0", 2), ("un0", 3)]
     assert "seed 2 is unlucky" in capsys.readouterr().err
+
+
+def test_a_sweep_in_processes_of_their_own_returns_their_worst_code(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra slurm")
+
+    def one(config):
+        return 3 if config["seed"] == 2 else 0
+
+    launched = ["hydra/launcher=submitit_local", f"hydra.sweep.dir={tmp_path}"]
+    assert compose.sweep([*launched, "seed=1,2,4"], one) == 3
+    assert len(list(tmp_path.glob(".submitit/*/*_log.out"))) == 3

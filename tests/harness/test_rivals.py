@@ -42,10 +42,10 @@ def test_a_series_has_a_bundle_a_round_and_one_table(series, capsys):
 
 def test_the_frontier_is_of_those_that_none_beats_in_both(series):
     found = rivals.read(series)
-    first = {dot.name for dot in found.dots if dot.first}
+    first = {dot.name for dot in found.plot.dots if dot.first}
     assert {"null", "renderer"} <= first or "redrawn-cosine" in first
-    for dot in found.dots:
-        better = [d for d in found.dots if d.x <= dot.x and d.y <= dot.y and d != dot]
+    for dot in found.plot.dots:
+        better = [d for d in found.plot.dots if d.x <= dot.x and d.y <= dot.y and d != dot]
         assert dot.first or better
 
 

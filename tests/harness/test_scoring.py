@@ -5,6 +5,7 @@ import weakref
 import numpy as np
 import pytest
 
+from harness import scoring
 from harness.records import Prompt
 from harness.scoring import BATCH, _score_system, controls
 from suites.proc.sets import load_set
@@ -41,6 +42,14 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
     items = _score_system(*args)
     assert [item["value"] for item in items] == [i % 2 for i in range(20 * BATCH)]
     assert counted.most <= 2 * BATCH + 1
+
+
+def test_pictures_are_read_ahead_in_order_and_a_batch_at_most():
+    begun = []
+    ahead = scoring.ahead(lambda i: begun.append(i) or i, range(5 * BATCH))
+    taken = [next(ahead) for _ in range(3)]
+    assert len(begun) <= BATCH + 2
+    assert taken + list(ahead) == list(range(5 * BATCH))
 
 
 def test_a_failure_counts_as_wrong_and_stands_first(tmp_path):

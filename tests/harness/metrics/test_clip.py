@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.errors import AssetError
-from harness.metrics.clip import Clip, Features, Judge
+from harness.metrics.clip import CHUNK, Clip, Features, Judge
 from harness.metrics.reference import extractor_sha256
 from harness.protocols import Extractor
 from harness.records import Prompt, Request
@@ -92,6 +92,24 @@ def test_rows_do_not_depend_on_the_batch(judge):
     whole = judge.features(pictures())
     single = np.concatenate([judge.features([image]) for image in pictures()])
     np.testing.assert_allclose(whole, single, atol=1e-5)
+
+
+def test_rows_of_more_pictures_than_a_thread_takes_keep_their_order(judge):
+    whole = judge.features(pictures(2 * CHUNK + 3))
+    single = np.concatenate([judge.features([image]) for image in pictures(2 * CHUNK + 3)])
+    np.testing.assert_allclose(whole, single, atol=1e-5)
+    assert abs(np.diff(whole, axis=0)).max(axis=1).min() > 1e-3  # no two are alike
+
+
+def test_the_judges_threads_leave_the_callers_as_they_are(judge):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        judge.features(pictures())
+        assert torch.get_num_threads() == 2
+        assert judge._threads.submit(torch.get_num_threads).result() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_pixels_of_the_models_own_size_are_only_scaled(judge):
