@@ -34,7 +34,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
-    """A system in the plot, in percent; `first` where none is both cheaper and better."""
+    """A system in the plot, in percent; `first` where none is both cheaper and better.
+
+    Labels stand above and below in turns, in order of cost.
+    """
 
     name: str
     label: str
@@ -42,6 +45,7 @@ class Dot:
     y: float
     first: bool
     series: int
+    above: bool
     title: str
     across: Ends | None
     upward: Ends | None
@@ -72,10 +76,12 @@ def pareto(
     ticks = tuple((float(p), f"{p}%") for p in (0, 25, 50, 75, 100))
     upward = Axis(low=0.0, high=1.0, log=False, ticks=ticks)
     unbeaten = [one for one in systems if not any(_beats(other, one) for other in systems)]
+    by_cost = sorted(systems, key=lambda one: one.cost)
     dots = tuple(
         Dot(
             name=one.name,
             label=one.label,
+            above=by_cost.index(one) % 2 == 0,
             x=across.place(one.cost),
             y=round(100 - upward.place(one.verified), 3),
             first=one in unbeaten,
