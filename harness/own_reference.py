@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from harness.errors import AssetError, Un0BenchError
 from harness.metrics.clip import Judge
 from harness.metrics.precision_recall import K
 from harness.metrics.reference import write_reference
-from suites.captioned import PICTURES, captioned
+from suites.captioned import PICTURES, captioned, pictures_in, read_picture
 
 __all__ = ["main"]
 
@@ -42,14 +41,14 @@ def embed(folder: Path, judge: Judge, out: Path) -> None:
     """Writes features.npy and statistics.json. Raises AssetError for a folder without pictures."""
     if not folder.is_dir():
         raise AssetError(f"There is no folder {folder}. Name one that holds pictures.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    paths = pictures_in(folder)
     if len(paths) < FEWEST:
         raise AssetError(
             f"{folder} holds {len(paths)} pictures ({', '.join(PICTURES)}); a reference needs "
             f"{FEWEST} or more."
         )
     rows = [
-        judge.features([_picture(path) for path in paths[first : first + BATCH]])
+        judge.features([read_picture(path) for path in paths[first : first + BATCH]])
         for first in range(0, len(paths), BATCH)
     ]
     features = np.concatenate(rows)
@@ -70,14 +69,6 @@ def _captions(folder: Path) -> dict[Path, str]:
         return dict(captioned(folder))
     except AssetError:
         return {}
-
-
-def _picture(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as opened:
-            return np.asarray(opened.convert("RGB"))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise AssetError(f"{path} cannot be read as a picture ({error}).") from error
 
 
 if __name__ == "__main__":

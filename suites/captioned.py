@@ -8,14 +8,31 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from harness.errors import AssetError, InputError
 from suites.rows import decoded, objects
 
-__all__ = ["LISTS", "PICTURES", "captioned"]
+__all__ = ["LISTS", "PICTURES", "captioned", "pictures_in", "read_picture"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 LISTS = ("captions.jsonl", "captions.csv", "metadata.jsonl", "metadata.csv")
 FILE, TEXT = ("file", "file_name", "image"), ("text", "caption", "prompt")
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder and of those in it, by name."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """uint8 [H, W, 3]. Raises AssetError."""
+    try:
+        with Image.open(path) as opened:
+            return np.asarray(opened.convert("RGB"))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise AssetError(f"{path} cannot be read as a picture ({error}).") from error
 
 
 def captioned(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -32,7 +49,7 @@ def captioned(folder: Path) -> Iterator[tuple[Path, str]]:
 def _captioned(folder: Path) -> Iterator[tuple[Path, str]]:
     listed = next((folder / name for name in LISTS if (folder / name).is_file()), None)
     if listed is None:
-        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
+        for path in pictures_in(folder):
             if (beside := path.with_suffix(".txt")).is_file():
                 yield path, " ".join(decoded(beside).split())
         return

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from harness import assets
 from harness.errors import AssetError, ConfigError
 from harness.records import Request
-from suites.captioned import PICTURES
+from suites.captioned import PICTURES, pictures_in, read_picture
 
 __all__ = ["Inception"]
 
@@ -62,9 +61,9 @@ class Inception:
     def ready(self) -> None:
         """Raises AssetError where the reference is missing, before minutes of measuring."""
         path = assets.resolve(self.named)
-        if path.is_dir() and len(_pictures(path)) < FEWEST:
+        if path.is_dir() and len(pictures_in(path)) < FEWEST:
             raise AssetError(
-                f"{path} holds {len(_pictures(path))} pictures ({', '.join(PICTURES)}); a "
+                f"{path} holds {len(pictures_in(path))} pictures ({', '.join(PICTURES)}); a "
                 f"reference needs {FEWEST} or more."
             )
 
@@ -92,10 +91,10 @@ class Inception:
         """Mean [d] and covariance [d, d] of the reference, float64. Raises AssetError."""
         path = assets.resolve(self.named)
         if path.is_dir():
-            paths = _pictures(path)
+            paths = pictures_in(path)
             rows = np.concatenate(
                 [
-                    self.features([_picture(one) for one in paths[first : first + BATCH]])
+                    self.features([read_picture(one) for one in paths[first : first + BATCH]])
                     for first in range(0, len(paths), BATCH)
                 ]
             ).astype(np.float64)
@@ -119,7 +118,7 @@ class Inception:
         """What stands beside the distance: resize mode, hash of the network, and the reference."""
         self._loaded()
         path = assets.resolve(self.named)
-        told = len(_pictures(path)) if path.is_dir() else _sha256(path)
+        told = len(pictures_in(path)) if path.is_dir() else _sha256(path)
         return {"mode": self.mode, "network_sha256": _sha256(self._file()), "reference": told}
 
     def _file(self) -> Path:
@@ -154,18 +153,6 @@ class Inception:
             ) from None
         self._network = found
         return found
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
-
-
-def _picture(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as opened:
-            return np.asarray(opened.convert("RGB"))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise AssetError(f"{path} cannot be read as a picture ({error}).") from error
 
 
 def _sha256(path: Path) -> str:

@@ -23,7 +23,7 @@ from scipy import sparse
 from harness import assets
 from harness.errors import AssetError, ConfigError
 from harness.records import Failure, Request, SystemCard
-from suites.captioned import LISTS, captioned
+from suites.captioned import LISTS, captioned, read_picture
 from suites.proc.render import render
 from suites.proc.train import draw_batch
 
@@ -190,11 +190,7 @@ def _read(folder: Path, size: tuple[int, int] | None) -> tuple[list[str], np.nda
     texts: list[str] = []
     pictures: list[np.ndarray] = []
     for path, text in captioned(folder):
-        try:
-            with Image.open(path) as opened:
-                picture = opened.convert("RGB")
-        except (OSError, Image.DecompressionBombError) as error:
-            raise AssetError(f"{path} cannot be read as a picture ({error}).") from error
+        picture = Image.fromarray(read_picture(path))
         if size:
             picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
         pictures.append(np.asarray(picture))
