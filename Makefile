@@ -1,11 +1,13 @@
-# make audit | test | check | train | gpu | docs | clean; each sets up what it needs. OUT=, ARGS= pass through.
+# make install | audit | test | check | train | gpu | docs | clean; each sets up what it needs. OUT=, ARGS= pass through.
 SHELL := /bin/bash
 PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: audit test check format train gpu docs wheel constraints clean
+.PHONY: install audit test check format train gpu docs wheel constraints clean
+
+install: .venv/.ready
 
 audit: .venv/.ready
 	$(BIN)/un0bench audit $(ARGS)

@@ -6,6 +6,8 @@
 set -euo pipefail
 : "${BASELINE:?name the folder of a bundle}"
 OUT=${OUT:-runs}
+command -v un0bench >/dev/null || { echo "gate: no un0bench on the path. In a clone: make install, then PATH=\$PWD/.venv/bin:\$PATH" >&2; exit 2; }
+[ -f "$BASELINE/manifest.json" ] || { echo "gate: $BASELINE is no finished bundle (no manifest.json). Make one: un0bench audit name=before out=bundles" >&2; exit 2; }
 read -r -d '' -a settings <<<"${AUDIT:-}" || true # words of all lines
 salt=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["salt"])' "$BASELINE/manifest.json")
 mkdir -p "$OUT"
@@ -15,5 +17,6 @@ code=0
 un0bench gate "$OUT/gate" --baseline "$BASELINE" ${LIMITS:+--limits "$LIMITS"} ${DIGEST:+--digest "$DIGEST"} \
   --junit "$OUT/gate.xml" --markdown "$OUT/gate.md" --benchmark "$OUT/gate.json" || code=$?
 if [ -f "$OUT/gate.md" ]; then cat "$OUT/gate.md" >>"${GITHUB_STEP_SUMMARY:-/dev/null}"; fi
+echo "gate: gate.xml, gate.md and gate.json lie in $OUT"
 echo "bundle=$OUT/gate" >>"${GITHUB_OUTPUT:-/dev/null}"
 exit "$code"

@@ -311,6 +311,8 @@ def read_yaml(path: Path) -> Any:
 
 def read_manifest(run: Path) -> dict[str, Any]:
     """The manifest; InputError where the folder is no finished bundle, or one of another format."""
+    if not run.is_dir():
+        raise InputError(f"There is no {run}. Name the folder an audit printed.")
     if not (run / "manifest.json").is_file():
         raise InputError(
             f"{run} is no finished bundle (no manifest.json). Name the folder an audit printed, "

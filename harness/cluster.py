@@ -313,9 +313,7 @@ def _ray() -> ModuleType:
     try:
         import ray
     except ImportError:
-        raise ConfigError(
-            "executor=ray needs Ray, on every node: uv pip install 'un0bench[ray]'."
-        ) from None
+        raise ConfigError("executor=ray needs Ray, on every node: uv pip install ray.") from None
     return ray
 
 

@@ -301,7 +301,7 @@ def stress(arguments: argparse.Namespace) -> int:
     )
     run = stress.stress(asked, print, only_say=arguments.dry_run)
     if run is not None:
-        print((run / "stress.md").read_text("utf-8"))
+        print((run / "stress.md").read_text("utf-8").replace("\\", ""))
         print(f"page: {run / 'stress.html'}")
     return 0
 

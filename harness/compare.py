@@ -158,7 +158,7 @@ def _cost(before: Evidence, after: Evidence, boundary: Boundary | None) -> Figur
         high=math.exp(log + half),
         n=min(former.pairs, new.pairs),
         method=new.method,
-        reason=" ".join(reasons),
+        reason=" ".join(dict.fromkeys(reasons)),
     )
 
 

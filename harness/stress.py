@@ -94,8 +94,13 @@ def stress(asked: Asked, say: Callable[[str], object], *, only_say: bool = False
     pictures = asked.reference or (asked.prompts if len(own.pictures) > K and judge else None)
     if pictures is not None and not pictures.is_dir():
         raise AssetError(f"There is no folder {pictures}. Name one that holds pictures.")
-    if judge is not None and not only_say:
-        _resolved(judge)
+    if judge is not None:
+        try:
+            _resolved(judge)
+        except AssetError as error:
+            if not only_say:
+                raise
+            say(f"The audit itself would stop here: {error}")
     systems = [inputs.system(name, config["systems"][name]) for name in inputs.pair(config)]
     for line in _sensitivity(own, judged=judge is not None):
         say(line)

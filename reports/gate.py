@@ -62,7 +62,8 @@ def junit(result: GateResult, after: Audit, *, lenient: bool) -> str:
             suite, "testcase", classname="un0bench", name=one_line(check.name)
         )
         if verdict:
-            ElementTree.SubElement(case, verdict, message=one_line(check.reason))
+            told = f"{check.outcome}: {check.reason}"
+            ElementTree.SubElement(case, verdict, message=one_line(told))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 

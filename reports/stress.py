@@ -195,6 +195,8 @@ def _line(category: str, scored: Scored, prompts: Sequence[str], p: float | None
     elif p is not None and p <= 2 * ALPHA:
         outcome = "refuted" if found.estimate < 0 else "supported"
         words = "worse, beyond chance" if found.estimate < 0 else "better, beyond chance"
+    elif found.p <= 2 * ALPHA:
+        words = "beyond chance alone, and not once all categories are looked at"
     elif needed := _needed(scored, prompts):
         words += f"; about {needed:,} would, if it is as large as it seems"
     ours, theirs = (

@@ -202,7 +202,7 @@ def _csv(path: Path, text: str, quoted: bool) -> Iterator[Row]:
                     f"{path}:{reader.line_num}: more fields than the header has. Quote a text "
                     f"that holds a {delimiter!r}."
                 )
-            if any(row):
+            if row:  # an empty line is no row
                 yield reader.line_num, dict(zip(names, row, strict=False))
     except csv.Error as error:
         raise InputError(

@@ -18,7 +18,7 @@ from harness.records import DomainCard, MeterCard, TraceRow
 __all__ = ["Zeus"]
 
 UNIT_J = 0.001  # Zeus tells energy in millijoules and power in milliwatts
-PACKAGE = "Zeus is not installed. Install it with `pip install un0bench[zeus]`, or use meter=all."
+PACKAGE = "Zeus is not installed. Install it with `uv pip install zeus`, or use meter=all."
 NOTHING = "Zeus sees no GPU and no Apple processor here ({told}). Use meter=all."
 BLIND = "Zeus reads neither energy nor power of {name} ({error})."
 STILL = "the energy counter of {name} does not advance"

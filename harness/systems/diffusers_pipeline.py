@@ -75,7 +75,9 @@ class DiffusersSystem:
                 f"dtype={self.dtype} is none of torch's; use float32, bfloat16, auto."
             )
         if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"device={self.device}, but torch sees no GPU. Use device=cpu.")
+            raise ConfigError(
+                f"device={self.device}, but torch sees no GPU. Use systems.<its name>.device=cpu."
+            )
         self.pipeline, self.weights_sha256 = self._read(dtype)
         self.pipeline.to(self.device)
         self.pipeline.set_progress_bar_config(disable=True)

@@ -88,7 +88,7 @@ def test_without_zeus_the_card_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "zeus.device", None)
     (card,) = Zeus().describe().domains
     assert card.method is None
-    assert "un0bench[zeus]" in card.reason
+    assert "uv pip install zeus" in card.reason
     with pytest.raises(MeterUnavailable, match="meter zeus"):
         Zeus().start()
 

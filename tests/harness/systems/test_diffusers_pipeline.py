@@ -102,7 +102,7 @@ def test_a_wrong_name_is_told_with_a_remedy(config, kind, said):
 
 def test_a_gpu_that_is_not_there_is_said(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ConfigError, match="Use device=cpu"):
+    with pytest.raises(ConfigError, match="device=cpu"):
         system(model="/nowhere", device="cuda:0").load()
 
 
