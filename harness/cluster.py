@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +16,13 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from harness import environment
 from harness.bundle import disk, resume_command, write_bytes
 from harness.errors import AuditStopped, ConfigError, InputError, Un0BenchError
 from harness.here import Order
 from harness.journal import BlockRecord, Journal, WindowRecord
 from harness.metering import Step, keep_card
 from harness.node import BESIDE, THREADS, Delivered, Node
+from harness.nodes import alike, apart, chosen
 from harness.schedule import Schedule
 
 __all__ = ["Cluster"]
@@ -78,7 +77,7 @@ class Cluster:
     def machine(self) -> dict[str, Any]:
         """The first node; under `nodes` each one's kernel, and what it says otherwise."""
         first = next(iter(self._machines.values()))
-        return {**first, "nodes": {n: _apart(m, first) for n, m in self._machines.items()}}
+        return {**first, "nodes": {n: apart(m, first) for n, m in self._machines.items()}}
 
     def measure(self, order: Order, journal: Journal, step: Step) -> dict[str, Any]:
         """Measures everything into the journal; {}: nothing of `machine` is found out meanwhile.
@@ -94,10 +93,10 @@ class Cluster:
         )
         for name in self._nodes:
             self._equip(name, order, journal)
-        self._run(journal, dict.fromkeys(self._nodes, ("begin", ())))
-        self._run(journal, pairs=_offered(schedule, step))
-        self._run(journal, shared=[("beside", ())])
-        self._run(journal, dict.fromkeys(self._nodes, ("end", ())))
+        self._hand_out(journal, dict.fromkeys(self._nodes, ("begin", ())))
+        self._hand_out(journal, pairs=_offered(schedule, step))
+        self._hand_out(journal, shared=[("beside", ())])
+        self._hand_out(journal, dict.fromkeys(self._nodes, ("end", ())))
         return {}
 
     def metering_share(self) -> float:
@@ -116,7 +115,7 @@ class Cluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         remote = self._ray.remote(Node)
-        for name, node in _chosen(self._ray.nodes(), self._executor["nodes"]).items():
+        for name, node in chosen(self._ray.nodes(), self._executor["nodes"]).items():
             there = node["Resources"]
             self._nodes[name] = remote.options(
                 num_cpus=there.get("CPU", 0),
@@ -127,7 +126,7 @@ class Cluster:
             if isinstance(machine, Un0BenchError):
                 raise type(machine)(f"On {name}: {machine}")
             self._machines[name] = machine
-        _alike(self._machines)
+        alike(self._machines)
 
     def _ask(self, method: str, wait_s: float | None = None) -> dict[str, Any]:
         """What every node answers, by name."""
@@ -154,7 +153,7 @@ class Cluster:
         unsalted = dataclasses.replace(order, salt="")
         self._nodes[name].take.remote(unsalted, order.salt, mine)
 
-    def _run(
+    def _hand_out(
         self,
         journal: Journal,
         own: Mapping[str, Task] | None = None,
@@ -248,46 +247,6 @@ def _offered(schedule: Schedule, step: Step) -> Pairs:
         return ("pair", blocks) if blocks else None
 
     return offered
-
-
-def _chosen(nodes: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None) -> dict[str, Any]:
-    """Nodes that are alive, by a name that can name a folder; equal names are numbered."""
-    found: dict[str, Any] = {}
-    for node in sorted((n for n in nodes if n["Alive"]), key=lambda n: (_name(n), n["NodeID"])):
-        name, copies = _name(node), 1
-        while name in found:
-            copies += 1
-            name = f"{_name(node)}-{copies}"
-        found[name] = node
-    if wanted is None:
-        return found
-    if not isinstance(wanted, list | tuple) or not wanted:
-        raise ConfigError(f"executor.nodes={wanted!r}; name nodes, as in executor.nodes=[a,b].")
-    if missing := [name for name in wanted if name not in found]:
-        raise ConfigError(
-            f"executor.nodes names {missing[0]}; the cluster has {', '.join(found) or 'no nodes'}."
-        )
-    return {name: found[name] for name in wanted}
-
-
-def _alike(machines: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises InputError, with both values, where nodes are not the same machine and software."""
-    first = next(iter(machines))
-    for name, machine in machines.items():
-        if unlike := environment.unlike(machines[first], machine, environment.MUST_STAY):
-            raise InputError(
-                f"Nodes {first} and {name} are not alike ({'; '.join(unlike)}). Name those that "
-                "are: executor.nodes=[...]."
-            )
-
-
-def _apart(machine: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
-    told = {key: value for key, value in machine.items() if value != first.get(key)}
-    return {"kernel": machine["kernel"], **told}
-
-
-def _name(node: Mapping[str, Any]) -> str:
-    return re.sub(r"[^\w.-]", "-", str(node.get("NodeName") or node["NodeManagerAddress"]))
 
 
 def _shifted(record: WindowRecord, shift_ns: int) -> WindowRecord:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.errors import CheckFailed, InputError, one_line
+from harness.errors import CheckFailed, InputError, one_line, plain
 
 __all__ = [
     "audit",
@@ -282,7 +282,7 @@ def rivals(arguments: argparse.Namespace) -> int:
     compose = importlib.import_module("harness.compose")
     config = compose.compose(arguments.overrides, name="rivals")
     root = importlib.import_module("harness.rivals").rivals(config)
-    print((root / "rivals.md").read_text("utf-8"))
+    _print_markdown(root / "rivals.md")
     print(f"table: {root / 'rivals.html'}")
     return 0
 
@@ -301,9 +301,14 @@ def stress(arguments: argparse.Namespace) -> int:
     )
     run = stress.stress(asked, print, only_say=arguments.dry_run)
     if run is not None:
-        print((run / "stress.md").read_text("utf-8").replace("\\", ""))
+        _print_markdown(run / "stress.md")
         print(f"page: {run / 'stress.html'}")
     return 0
+
+
+def _print_markdown(page: Path) -> None:
+    unescape = importlib.import_module("reports.markdown").unescape
+    print(plain(unescape(page.read_text("utf-8"))))
 
 
 def _column(text: str) -> tuple[str, str]:

@@ -165,9 +165,10 @@ class Journal:
             if path not in owned:  # of a window that was not finished
                 path.unlink()
         windows, traces = [], []
+        idle = {node: self._idle_w(node) for node in {r.window.node for r in self.records}}
         for record in self.records:
             node, meter_of = record.window.node, record.meter_of
-            windows += _window_rows(record, self._idle_w(node))
+            windows += _window_rows(record, idle[node])
             traces += [
                 dict(dataclasses.asdict(row), meter=meter_of.get(row.domain, ""), node=node or None)
                 for row in record.traces

@@ -14,7 +14,6 @@ import io
 import itertools
 import json
 import math
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from harness.metrics.clip import Judge
 from harness.metrics.reference import load_reference
 from harness.protocols import Whole
 from harness.records import Prompt, Request
+from harness.state import processors
 from suites.proc.render import SIZE, render
 from suites.proc.sets import request_seed
 
@@ -243,7 +243,7 @@ def _score_system(
 
 def ahead(read: Callable[[T], U], of: Iterable[T]) -> Iterator[U]:
     """What `read` makes of each, in order; a batch at most is read ahead, by every processor."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as readers:
+    with ThreadPoolExecutor(processors()) as readers:
         waiting: deque[Future[U]] = deque()
         for one in of:
             waiting.append(readers.submit(read, one))

@@ -23,6 +23,7 @@ __all__ = [
     "busy_elsewhere",
     "uncharged",
     "process_cpu_s",
+    "processors",
     "process_tree_cpu_s",
     "snapshot",
     "state",
@@ -55,6 +56,13 @@ class Snapshot:
     total_s: float | None
     cpu_mhz: float | None
     throttles: int | None
+
+
+def processors() -> int:
+    """How many processors this process may use; all there are where that cannot be asked."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def snapshot(*, proc: Path = PROC, sys: Path = SYS) -> Snapshot:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
 from reports.html import environment
 from reports.view import SCOPE, read_view, tables
 
-__all__ = ["escape", "render"]
+__all__ = ["escape", "unescape", "render"]
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!$&])")
 _LINK = re.compile(r"(?i)\b(https?|ftp)://|\bwww\.")
@@ -19,6 +20,11 @@ def escape(text: object) -> str:
     one_line = re.sub(r"\s+", " ", str(text))
     escaped = _SPECIAL.sub(r"\\\1", one_line).replace(r"\<", "&lt;").replace(r"\>", "&gt;")
     return _LINK.sub(lambda m: m.group().replace(":", "&#58;").replace(".", "&#46;"), escaped)
+
+
+def unescape(text: str) -> str:
+    """Markdown for a terminal: what `escape` put in is taken out again."""
+    return html.unescape(re.sub(rf"\\{_SPECIAL.pattern}", r"\1", text))
 
 
 def render(bundle_dir: Path) -> str:

@@ -5,7 +5,6 @@ torch and open_clip are imported where they are used, so that the parent can nam
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from harness.errors import AssetError
 from harness.metrics.reference import extractor_sha256
 from harness.records import Request
+from harness.state import processors
 
 __all__ = ["Clip", "Features", "Judge"]
 
@@ -67,7 +67,7 @@ class Judge:
                 "or train it again with: un0bench train judge"
             ) from error
         self._model = model.eval().requires_grad_(False)
-        threads = len(os.sched_getaffinity(0)) if self.device == "cpu" else 1
+        threads = processors() if self.device == "cpu" else 1
         self._threads = ThreadPoolExecutor(threads, "judge", torch.set_num_threads, (1,))
         scale = open_clip.get_model_preprocess_cfg(model)
         size = scale["size"]

@@ -122,7 +122,7 @@ def _scheduler(old: Any, asked: str | Mapping[str, Any]) -> SchedulerMixin:
         raise ConfigError(f"{place}: {kind.__name__} takes no '{key}'.")
     try:
         return kind.from_config(config)
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # what diffusers does not know
         raise fault(f"{place} gives no {kind.__name__} ({_line(error)}).") from error
 
 

@@ -46,7 +46,7 @@
     const made = element("figure", "", ""), caption = element("figcaption", "", system);
     const none = element("div", "none", note || "not beside this page");
     if (verified !== null) {
-      const words = verified ? "✓ verified" : "✕ not as asked";
+      const words = verified ? "✓ as asked" : "✕ not as asked";
       caption.append(element("span", verified ? "yes" : "no", words));
     }
     made.append(none, caption);

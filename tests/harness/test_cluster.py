@@ -12,6 +12,7 @@ import pytest
 from toy_audits import toys
 
 from harness import bundle, cli, cluster, inputs
+from harness import nodes as nodes_of
 from harness.errors import ConfigError, InputError, SystemFailed
 from harness.here import Order
 from harness.journal import Journal
@@ -104,24 +105,24 @@ def seen(name, *, alive=True, number="0"):
 
 def test_nodes_are_those_alive_or_named_and_have_names_of_their_own():
     nodes = [seen("b", number="2"), seen("a/x"), seen("b", number="1"), seen("c", alive=False)]
-    assert {name: node["NodeID"] for name, node in cluster._chosen(nodes, None).items()} == {
+    assert {name: node["NodeID"] for name, node in nodes_of.chosen(nodes, None).items()} == {
         "a-x": "0",
         "b": "1",
         "b-2": "2",
     }
-    assert list(cluster._chosen(nodes, ["b-2"])) == ["b-2"]
+    assert list(nodes_of.chosen(nodes, ["b-2"])) == ["b-2"]
     with pytest.raises(ConfigError, match="executor.nodes names c; the cluster has a-x, b, b-2"):
-        cluster._chosen(nodes, ["c"])
+        nodes_of.chosen(nodes, ["c"])
     with pytest.raises(ConfigError, match="executor.nodes='b'"):
-        cluster._chosen(nodes, "b")
+        nodes_of.chosen(nodes, "b")
 
 
 def test_nodes_that_are_not_alike_are_refused_with_both_values():
     machine = {"cpu_model": "X", "packages": {"torch": "2.9"}, "kernel": "6"}
-    cluster._alike({"a": machine, "b": {**machine, "kernel": "7"}})
+    nodes_of.alike({"a": machine, "b": {**machine, "kernel": "7"}})
     other = {**machine, "packages": {"torch": "2.8"}}
     with pytest.raises(InputError, match="Nodes a and b are not alike .torch: '2.9' against '2.8'"):
-        cluster._alike({"a": machine, "b": other})
+        nodes_of.alike({"a": machine, "b": other})
 
 
 def test_the_executor_is_checked_before_anything_runs():

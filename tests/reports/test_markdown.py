@@ -52,3 +52,9 @@ def test_modelled_follows_every_factor_of_energy(sample: Path) -> None:
     rows = re.findall(r"^\| (?:device|node|facility) \|.*$", markdown.render(sample), re.M)
     assert len(rows) == 3
     assert all(row.endswith("| modelled |") for row in rows)
+
+
+def test_a_terminal_shows_texts_as_they_were():
+    text = r"a\b [x] <b> & *c* https://www.x.y $ #1 | 5"
+    assert markdown.escape(text) != text
+    assert markdown.unescape(markdown.escape(text)) == text
